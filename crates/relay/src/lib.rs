@@ -1,0 +1,1 @@
+//! The data path: conduit tasks and application sockets, shared by both modules

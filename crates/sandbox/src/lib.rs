@@ -1,0 +1,1 @@
+//! User and network namespaces with virtual links, for the demo and the lab

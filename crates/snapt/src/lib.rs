@@ -1,0 +1,1 @@
+//! The SNAPT: the module beside the server application

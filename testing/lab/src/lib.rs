@@ -1,0 +1,1 @@
+//! Real kernel: namespaces, emulated links, scenarios, benchmarks

@@ -1,0 +1,1 @@
+//! Both machines, their streams and simulated applications in virtual time
