@@ -1,0 +1,300 @@
+//! The server's side: from an accepted TCP connection to a conduit of a known client.
+//!
+//! [`serve`] is the accept loop. It only accepts: every handshake runs in a task of its own, bounded
+//! in time by [`HANDSHAKE_TIMEOUT`] and in number by [`HANDSHAKES_AT_ONCE`]; who has to go when all
+//! places are taken is said in `crowd`. No failure of one connection ends the loop, and a shortage
+//! of descriptors frees some and pauses instead of spinning.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, Id, JoinSet};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_rustls::{TlsAcceptor, TlsStream};
+use tracing::{debug, info, warn};
+
+use crate::conduit::BUFFER_BYTES;
+use crate::crowd::Crowd;
+use crate::{AllowedKeys, Conduit, PrivateKey, PublicKey, SetUpError, socket, tls};
+
+/// How long one handshake may take: as long as the client tries ([`crate::CONNECT_TIMEOUT`]).
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// How many handshakes may be unfinished at once. Each costs a descriptor and some 20 KiB, so this
+/// is about 10 MiB; and only a flood of more than a thousand strangers a second could displace a
+/// client that needs half a second.
+pub const HANDSHAKES_AT_ONCE: usize = 512;
+
+/// Lets in the clients of a live list.
+#[derive(Clone)]
+pub struct Acceptor {
+    tls: TlsAcceptor,
+    allowed: AllowedKeys,
+}
+
+impl Acceptor {
+    /// Answers as `key`, and lets in whoever proves to own a key of `allowed`.
+    ///
+    /// # Errors
+    ///
+    /// If the TLS library refuses to start.
+    pub fn new(key: &PrivateKey, allowed: AllowedKeys) -> Result<Self, SetUpError> {
+        let config = tls::server_config(key, allowed.clone())?;
+        Ok(Self {
+            tls: TlsAcceptor::from(Arc::new(config)),
+            allowed,
+        })
+    }
+
+    /// Carries out the server's half of the handshake and says whose conduit it is.
+    ///
+    /// # Errors
+    ///
+    /// If the other side is no client of the list, or is not done within [`HANDSHAKE_TIMEOUT`].
+    pub async fn accept(&self, stream: TcpStream) -> Result<(Conduit, PublicKey), AcceptError> {
+        match timeout(HANDSHAKE_TIMEOUT, self.handshake(stream)).await {
+            Ok(result) => result,
+            Err(_) => Err(AcceptError::TimedOut),
+        }
+    }
+
+    async fn handshake(&self, stream: TcpStream) -> Result<(Conduit, PublicKey), AcceptError> {
+        socket::prepare(&SockRef::from(&stream)).map_err(AcceptError::Broken)?;
+        let stream = self
+            .tls
+            .accept_with(stream, |session| {
+                session.set_buffer_limit(Some(BUFFER_BYTES))
+            })
+            .await
+            .map_err(handshake_failed)?;
+        let key = tls::check_peer(stream.get_ref().1)
+            .map_err(|error| AcceptError::NotHandover(error.to_string()))?;
+        if !self.allowed.contains(&key) {
+            return Err(AcceptError::UnknownKey(key));
+        }
+        let conduit = Conduit::new(TlsStream::Server(stream)).map_err(AcceptError::Broken)?;
+        Ok((conduit, key))
+    }
+}
+
+impl std::fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Acceptor")
+            .field("allowed", &self.allowed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a connection did not become a conduit.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// Nothing finished within [`HANDSHAKE_TIMEOUT`].
+    #[error("no finished handshake within {} s", HANDSHAKE_TIMEOUT.as_secs())]
+    TimedOut,
+    /// A client whose key is not, or no longer, in the list.
+    #[error("the key {0} is not allowed: to let this client in, add a [[client]] with it")]
+    UnknownKey(PublicKey),
+    /// Something that does not speak the protocol.
+    #[error("not a handover client: {0}")]
+    NotHandover(String),
+    /// The connection broke.
+    #[error("the connection broke during the handshake: {0}")]
+    Broken(#[source] io::Error),
+}
+
+fn handshake_failed(error: io::Error) -> AcceptError {
+    let Some(cause) = tls::tls_error(&error) else {
+        return AcceptError::Broken(error);
+    };
+    match tls::turned_away(cause) {
+        Some(key) => AcceptError::UnknownKey(key),
+        None => AcceptError::NotHandover(cause.to_string()),
+    }
+}
+
+/// Accepts connections for ever and gives each finished conduit to `handler`.
+///
+/// `handler` is called on the loop, so it hands the conduit on and returns. Dropping the future ends
+/// the loop and every unfinished handshake.
+pub async fn serve<H>(listener: TcpListener, acceptor: Arc<Acceptor>, handler: H)
+where
+    H: Fn(Conduit, PublicKey),
+{
+    let mut handshakes = Handshakes::new(acceptor);
+    let mut shortage = Shortage::default();
+    loop {
+        tokio::select! {
+            accepted = listener.accept(), if !shortage.pauses() => match accepted {
+                Ok((stream, peer)) => {
+                    shortage.is_over();
+                    handshakes.begin(stream, peer.ip());
+                }
+                Err(error) if ends_one_connection(&error) => debug!("a connection is gone: {error}"),
+                Err(error) => {
+                    shortage.goes_on(&error);
+                    handshakes.displace();
+                }
+            },
+            finished = handshakes.finished(), if !handshakes.is_empty() => {
+                if let Some((conduit, key)) = finished {
+                    handler(conduit, key);
+                }
+            }
+            () = shortage.pause() => {}
+        }
+    }
+}
+
+/// The system has no descriptor or memory for another connection: the loop pauses, and says so once.
+#[derive(Default)]
+struct Shortage {
+    reported: bool,
+    pause_until: Option<Instant>,
+}
+
+impl Shortage {
+    fn pauses(&self) -> bool {
+        self.pause_until.is_some()
+    }
+
+    fn is_over(&mut self) {
+        self.reported = false;
+    }
+
+    fn goes_on(&mut self, error: &io::Error) {
+        if !self.reported {
+            warn!(
+                "no new connections for now, raise the limit of open files if this lasts: {error}"
+            );
+        }
+        self.reported = true;
+        self.pause_until = Some(Instant::now() + SHORTAGE_PAUSE);
+    }
+
+    async fn pause(&mut self) {
+        match self.pause_until {
+            Some(until) => sleep_until(until).await,
+            None => std::future::pending().await,
+        }
+        self.pause_until = None;
+    }
+}
+
+/// The handshakes that have begun and not ended.
+struct Handshakes {
+    acceptor: Arc<Acceptor>,
+    tasks: JoinSet<Result<(Conduit, PublicKey), AcceptError>>,
+    running: HashMap<Id, (IpAddr, AbortHandle)>,
+    crowd: Crowd<Id>,
+    refusal_reported: Option<Instant>,
+}
+
+impl Handshakes {
+    fn new(acceptor: Arc<Acceptor>) -> Self {
+        Self {
+            acceptor,
+            tasks: JoinSet::new(),
+            running: HashMap::new(),
+            crowd: Crowd::new(),
+            refusal_reported: None,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    fn begin(&mut self, stream: TcpStream, from: IpAddr) {
+        if self.running.len() >= HANDSHAKES_AT_ONCE {
+            self.displace();
+        }
+        let acceptor = Arc::clone(&self.acceptor);
+        let task = self
+            .tasks
+            .spawn(async move { acceptor.accept(stream).await });
+        self.crowd.enter(from, task.id());
+        self.running.insert(task.id(), (from, task));
+    }
+
+    fn displace(&mut self) {
+        let displaced = self
+            .crowd
+            .displace()
+            .and_then(|id| self.running.remove(&id));
+        if let Some((from, task)) = displaced {
+            debug!(%from, "an unfinished handshake gives its place to a newcomer");
+            task.abort();
+        }
+    }
+
+    /// Waits for the next end of a handshake; `None` if it ended without a conduit.
+    async fn finished(&mut self) -> Option<(Conduit, PublicKey)> {
+        let ended = self.tasks.join_next_with_id().await?;
+        let id = match &ended {
+            Ok((id, _)) => *id,
+            Err(error) => error.id(),
+        };
+        // A displaced handshake has been taken out already; its end is of no interest, unless it
+        // was done before it could be stopped.
+        let from = self.running.remove(&id).map(|(from, _)| from);
+        if let Some(from) = from {
+            self.crowd.leave(from, &id);
+        }
+        match ended {
+            Ok((_, Ok(finished))) => Some(finished),
+            Ok((_, Err(error))) => {
+                self.report(from, &error);
+                None
+            }
+            Err(error) => {
+                if error.is_panic() {
+                    warn!(?from, "a handshake failed unexpectedly: {error}");
+                }
+                None
+            }
+        }
+    }
+
+    /// An unknown key is what the administrator looks for when a new client does not get in, so it
+    /// is reported; but strangers must not be able to fill the log.
+    fn report(&mut self, from: Option<IpAddr>, error: &AcceptError) {
+        let now = Instant::now();
+        let due = self
+            .refusal_reported
+            .is_none_or(|last| now - last >= REFUSALS_REPORTED_EVERY);
+        if due && matches!(error, AcceptError::UnknownKey(_)) {
+            self.refusal_reported = Some(now);
+            info!(?from, "{error}");
+        } else {
+            debug!(?from, "{error}");
+        }
+    }
+}
+
+/// Errors that belong to the connection about to be accepted, and say nothing about the next one.
+/// Linux passes pending network errors of the new socket on through accept (see accept(2)).
+fn ends_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::Interrupted
+    )
+}
+
+/// How long the loop waits when the system has no descriptor or memory for another connection: short
+/// beside a client's [`crate::CONNECT_TIMEOUT`], long enough not to burn the processor.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
+
+/// At most one refused client a second is reported where administrators look.
+const REFUSALS_REPORTED_EVERY: Duration = Duration::from_secs(1);

@@ -1,0 +1,124 @@
+//! The client's side: from a bound socket to a conduit, or to a reason why this network does not reach the server.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::net::TcpSocket;
+use tokio::time::timeout;
+use tokio_rustls::{TlsConnector, TlsStream};
+
+use crate::conduit::BUFFER_BYTES;
+use crate::{Conduit, PrivateKey, PublicKey, SetUpError, socket, tls};
+
+/// How long one attempt may take, TCP and TLS together: four round trips of a second each. A network slower than that
+/// is of no use; a longer wait only delays the next attempt, on this network or another.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Opens conduits to one server.
+#[derive(Clone)]
+pub struct Connector {
+    tls: TlsConnector,
+    server_key: PublicKey,
+}
+
+impl Connector {
+    /// Connects as `key` to the server that owns `server_key`, and to no other.
+    ///
+    /// # Errors
+    ///
+    /// If the TLS library refuses to start.
+    pub fn new(key: &PrivateKey, server_key: PublicKey) -> Result<Self, SetUpError> {
+        let config = tls::client_config(key, server_key)?;
+        Ok(Self {
+            tls: TlsConnector::from(Arc::new(config)),
+            server_key,
+        })
+    }
+
+    /// Opens a conduit through `socket`, which the caller has bound to an interface and an address.
+    ///
+    /// Success proves the server, not yet that the server accepts this client: see the crate's description.
+    ///
+    /// # Errors
+    ///
+    /// If the server is not reached, or something else answers in its place, within [`CONNECT_TIMEOUT`].
+    pub async fn connect(
+        &self,
+        socket: TcpSocket,
+        server: SocketAddr,
+    ) -> Result<Conduit, ConnectError> {
+        match timeout(CONNECT_TIMEOUT, self.attempt(socket, server)).await {
+            Ok(result) => result,
+            Err(_) => Err(ConnectError::TimedOut),
+        }
+    }
+
+    async fn attempt(
+        &self,
+        socket: TcpSocket,
+        server: SocketAddr,
+    ) -> Result<Conduit, ConnectError> {
+        socket::prepare(&SockRef::from(&socket)).map_err(ConnectError::Socket)?;
+        let stream = socket
+            .connect(server)
+            .await
+            .map_err(ConnectError::Unreachable)?;
+        let stream = self
+            .tls
+            .connect_with(tls::server_name(), stream, |session| {
+                session.set_buffer_limit(Some(BUFFER_BYTES))
+            })
+            .await
+            .map_err(handshake_failed)?;
+        let key = tls::check_peer(stream.get_ref().1)
+            .map_err(|error| ConnectError::NotHandover(error.to_string()))?;
+        if key != self.server_key {
+            return Err(ConnectError::WrongServerKey(key));
+        }
+        Conduit::new(TlsStream::Client(stream)).map_err(ConnectError::Broken)
+    }
+}
+
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connector")
+            .field("server_key", &self.server_key)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why an attempt failed. None of these is the server's word: each means "this network does not reach the server".
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The socket could not be made ready.
+    #[error("the socket cannot be prepared: {0}")]
+    Socket(#[source] io::Error),
+    /// TCP did not connect.
+    #[error("the server is not reached: {0}")]
+    Unreachable(#[source] io::Error),
+    /// Nothing finished within [`CONNECT_TIMEOUT`].
+    #[error("no answer from the server within {} s", CONNECT_TIMEOUT.as_secs())]
+    TimedOut,
+    /// A handover server answered, but not ours.
+    #[error("a server with another key answered ({0}): check `server_key` in the configuration")]
+    WrongServerKey(PublicKey),
+    /// Something answered that is no handover server: a hotel's portal, a proxy, another service.
+    #[error("this network does not reach the server, something else answered: {0}")]
+    NotHandover(String),
+    /// The connection broke during the handshake.
+    #[error("the connection broke during the handshake: {0}")]
+    Broken(#[source] io::Error),
+}
+
+fn handshake_failed(error: io::Error) -> ConnectError {
+    let Some(cause) = tls::tls_error(&error) else {
+        return ConnectError::Broken(error);
+    };
+    match tls::turned_away(cause) {
+        Some(key) => ConnectError::WrongServerKey(key),
+        None => ConnectError::NotHandover(cause.to_string()),
+    }
+}
