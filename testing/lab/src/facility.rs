@@ -1,0 +1,64 @@
+//! What a scenario needs of the machine, and whether it is there.
+
+use std::env;
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+
+use crate::tun;
+
+/// Something that not every machine has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Facility {
+    /// TUN devices, for emulated links.
+    Tun,
+    /// A program of this name.
+    Program(&'static str),
+}
+
+impl Facility {
+    /// Why a scenario that needs this cannot run here, if it cannot.
+    pub fn missing(self) -> Option<String> {
+        match self {
+            Self::Tun => OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(tun::DEVICE)
+                .err()
+                .map(|error| format!("{} cannot be opened: {error}", tun::DEVICE)),
+            Self::Program(name) => find_program(name)
+                .is_none()
+                .then(|| format!("{name} is not installed")),
+        }
+    }
+}
+
+/// Where servers live, which is not on every user's search path.
+const SYSTEM_DIRECTORIES: [&str; 2] = ["/usr/sbin", "/sbin"];
+
+/// The full path of an installed program; sshd, for one, insists on being started by it.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(SYSTEM_DIRECTORIES.iter().map(PathBuf::from))
+        .map(|directory| directory.join(name))
+        .find(|program| is_executable(program))
+}
+
+fn is_executable(program: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    program
+        .metadata()
+        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_is_found_and_nonsense_is_not() {
+        assert_eq!(Facility::Program("sh").missing(), None);
+        let missing = Facility::Program("no-such-program").missing();
+        assert_eq!(missing.as_deref(), Some("no-such-program is not installed"));
+    }
+}

@@ -1,0 +1,93 @@
+//! Runs scenarios by name.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand};
+use handover_lab::scenario::{Scenario, enter_sandbox};
+use handover_lab::scenarios;
+
+/// The laboratory: real kernel, real programs, and networks that fail when told to.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the scenarios
+    List,
+    /// Run scenarios, all of them if none is named
+    Run {
+        /// What to run
+        names: Vec<String>,
+        /// Show what happens while it happens
+        #[arg(long, short)]
+        verbose: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::List => list(),
+        Command::Run { names, verbose } => run(&names, verbose),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // With stderr closed there is nobody to tell; the exit status still does.
+            drop(writeln!(std::io::stderr(), "{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn list() -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    for scenario in scenarios::ALL {
+        write!(stdout, "{:<28}  {}", scenario.name, scenario.about)?;
+        if let Some(reason) = scenario.missing() {
+            write!(stdout, " (not here: {reason})")?;
+        }
+        writeln!(stdout)?;
+    }
+    Ok(())
+}
+
+fn run(names: &[String], verbose: bool) -> Result<()> {
+    let chosen = choose(names)?;
+    let sandboxed = enter_sandbox()?;
+    let mut stdout = std::io::stdout().lock();
+    let mut failed = 0;
+    for scenario in chosen {
+        if let Some(reason) = scenario.missing() {
+            writeln!(stdout, "{:<28}  ignored: {reason}", scenario.name)?;
+            continue;
+        }
+        match scenario.run(sandboxed, verbose) {
+            Ok(()) => writeln!(stdout, "{:<28}  ok", scenario.name)?,
+            Err(error) => {
+                failed += 1;
+                writeln!(stdout, "{:<28}  FAILED\n{error:#}", scenario.name)?;
+            }
+        }
+    }
+    if failed > 0 {
+        bail!("{failed} failed");
+    }
+    Ok(())
+}
+
+fn choose(names: &[String]) -> Result<Vec<&'static Scenario>> {
+    if names.is_empty() {
+        return Ok(scenarios::ALL.iter().collect());
+    }
+    let find = |name: &String| {
+        let found = scenarios::ALL.iter().find(|scenario| scenario.name == name);
+        found.with_context(|| format!("there is no scenario {name}; `list` shows them"))
+    };
+    names.iter().map(find).collect()
+}

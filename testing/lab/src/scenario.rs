@@ -1,0 +1,74 @@
+//! A scenario: a short program over the lab, with a name, and what it needs of the machine.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow};
+use handover_sandbox::enter_user_namespace;
+
+use crate::account;
+use crate::directory::TemporaryDirectory;
+use crate::facility::Facility;
+use crate::log::Log;
+
+/// One thing that the lab shows.
+#[derive(Debug, Clone, Copy)]
+pub struct Scenario {
+    /// What it is run by.
+    pub name: &'static str,
+    /// One line: what it shows.
+    pub about: &'static str,
+    /// Without these it is ignored.
+    pub needs: &'static [Facility],
+    /// The scenario itself.
+    pub run: fn(&Lab) -> Result<()>,
+}
+
+/// What a scenario works with, beside the world that it builds for itself.
+#[derive(Debug)]
+pub struct Lab {
+    /// Everything that happens.
+    pub log: Arc<Log>,
+    /// For configuration files, keys and sockets.
+    pub directory: TemporaryDirectory,
+}
+
+impl Lab {
+    /// Adds a line of the scenario's own to the log: a measurement, a bound, what comes next.
+    pub fn note(&self, text: &str) {
+        self.log.line("lab", text);
+    }
+}
+
+/// Proof that this process is in a sandbox where scenarios may run.
+#[derive(Debug, Clone, Copy)]
+pub struct Sandboxed(());
+
+/// Enters the sandbox. Call it first in `main`, before any thread is started; the error is the reason
+/// why no scenario can run here.
+pub fn enter_sandbox() -> Result<Sandboxed> {
+    enter_user_namespace()?;
+    account::ensure_named()?;
+    Ok(Sandboxed(()))
+}
+
+impl Scenario {
+    /// Why it cannot run on this machine, if it cannot.
+    pub fn missing(&self) -> Option<String> {
+        self.needs.iter().find_map(|facility| facility.missing())
+    }
+
+    /// Runs it. The error of one that fails ends with the log.
+    pub fn run(&self, _proof: Sandboxed, verbose: bool) -> Result<()> {
+        let lab = Lab {
+            log: Arc::new(Log::new(verbose)),
+            directory: TemporaryDirectory::new()?,
+        };
+        let result = catch_unwind(AssertUnwindSafe(|| (self.run)(&lab)))
+            .unwrap_or_else(|_panic| Err(anyhow!("it panicked: the message is above")));
+        if verbose {
+            return result;
+        }
+        result.with_context(|| format!("{}\n\nscenario {} failed", lab.log.text(), self.name))
+    }
+}

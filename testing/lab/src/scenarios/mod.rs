@@ -1,0 +1,37 @@
+//! The scenarios, one file each.
+
+mod lab_address;
+mod lab_cut;
+mod lab_link;
+mod lab_link_down;
+
+use crate::facility::Facility;
+use crate::scenario::Scenario;
+
+/// All of them, in the order in which they run: the lab's own first, since the others stand on it.
+pub const ALL: &[Scenario] = &[
+    Scenario {
+        name: "lab_link",
+        about: "an emulated link carries every byte, late and with losses",
+        needs: &[Facility::Tun],
+        run: lab_link::run,
+    },
+    Scenario {
+        name: "lab_cut",
+        about: "a silent cut stops everything and tells nobody; after it the connection goes on",
+        needs: &[Facility::Tun],
+        run: lab_cut::run,
+    },
+    Scenario {
+        name: "lab_link_down",
+        about: "an interface that is down takes its route with it, and comes back",
+        needs: &[Facility::Tun],
+        run: lab_link_down::run,
+    },
+    Scenario {
+        name: "lab_address",
+        about: "after a change of address the old one is gone and the new one works",
+        needs: &[Facility::Tun],
+        run: lab_address::run,
+    },
+];

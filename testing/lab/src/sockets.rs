@@ -1,0 +1,35 @@
+//! Sockets of the lab's own in a namespace, bound to one network.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use handover_sandbox::Namespace;
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connects from `namespace`, leaving by `interface` if one is given, by the best route otherwise.
+pub fn connect(
+    namespace: &Namespace,
+    interface: Option<&str>,
+    target: SocketAddr,
+    limit: Duration,
+) -> Result<TcpStream> {
+    let interface = interface.map(str::to_owned);
+    namespace
+        .run(move || -> io::Result<TcpStream> {
+            let socket = Socket::new(
+                Domain::for_address(target),
+                Type::STREAM,
+                Some(Protocol::TCP),
+            )?;
+            if let Some(interface) = &interface {
+                socket.bind_device(Some(interface.as_bytes()))?;
+            }
+            socket.connect_timeout(&target.into(), limit)?;
+            let stream = TcpStream::from(socket);
+            stream.set_nodelay(true)?;
+            Ok(stream)
+        })
+        .with_context(|| format!("connect to {target}"))
+}
