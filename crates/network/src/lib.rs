@@ -1,1 +1,22 @@
-//! The operating system: interfaces, addresses, routes, bound sockets
+//! The operating system, as the modules need it: which networks there are, which of them could reach
+//! the server, sockets that stay on one of them, and a clock that counts suspended time.
+//!
+//! - [`Watch`] follows interfaces, addresses and routes through rtnetlink and hands out [`Snapshot`]s.
+//! - A [`Snapshot`] is plain data with pure questions: may this network be used, and which are there?
+//! - [`bound_tcp_socket`] binds to an interface *and* an address. The address alone is not enough: with
+//!   two default routes the kernel would send from the right address through the wrong interface.
+//! - [`now`] is the one place where the time is read.
+//!
+//! Linux only. Nothing here needs a privilege.
+
+mod clock;
+mod interface;
+mod snapshot;
+mod socket;
+mod watch;
+
+pub use clock::now;
+pub use interface::{Interface, Kind};
+pub use snapshot::{Route, Snapshot, Unusable};
+pub use socket::bound_tcp_socket;
+pub use watch::Watch;
