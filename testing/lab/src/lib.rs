@@ -11,10 +11,16 @@
 //! ```
 
 pub mod account;
+pub mod bench;
 pub mod directory;
 pub mod facility;
+pub mod gate;
+pub mod haproxy;
 pub mod link;
 pub mod log;
+pub mod measure;
+pub mod openssh;
+pub mod payload;
 pub mod process;
 pub mod program;
 pub mod random;

@@ -1,4 +1,4 @@
-//! Runs scenarios by name.
+//! Runs scenarios and measurements by name.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use handover_lab::scenario::{Scenario, enter_sandbox};
-use handover_lab::scenarios;
+use handover_lab::{bench, scenarios};
 
 /// The laboratory: real kernel, real programs, and networks that fail when told to.
 #[derive(Debug, Parser)]
@@ -28,12 +28,18 @@ enum Command {
         #[arg(long, short)]
         verbose: bool,
     },
+    /// Run measurements and show their figures, all of them if none is named
+    Bench {
+        /// What to measure
+        names: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::List => list(),
-        Command::Run { names, verbose } => run(&names, verbose),
+        Command::Run { names, verbose } => run(scenarios::ALL, &names, verbose),
+        Command::Bench { names } => run(bench::ALL, &names, true),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -47,7 +53,7 @@ fn main() -> ExitCode {
 
 fn list() -> Result<()> {
     let mut stdout = std::io::stdout().lock();
-    for scenario in scenarios::ALL {
+    for scenario in scenarios::ALL.iter().chain(bench::ALL) {
         write!(stdout, "{:<28}  {}", scenario.name, scenario.about)?;
         if let Some(reason) = scenario.missing() {
             write!(stdout, " (not here: {reason})")?;
@@ -57,8 +63,8 @@ fn list() -> Result<()> {
     Ok(())
 }
 
-fn run(names: &[String], verbose: bool) -> Result<()> {
-    let chosen = choose(names)?;
+fn run(all: &'static [Scenario], names: &[String], verbose: bool) -> Result<()> {
+    let chosen = choose(all, names)?;
     let sandboxed = enter_sandbox()?;
     let mut stdout = std::io::stdout().lock();
     let mut failed = 0;
@@ -81,13 +87,13 @@ fn run(names: &[String], verbose: bool) -> Result<()> {
     Ok(())
 }
 
-fn choose(names: &[String]) -> Result<Vec<&'static Scenario>> {
+fn choose(all: &'static [Scenario], names: &[String]) -> Result<Vec<&'static Scenario>> {
     if names.is_empty() {
-        return Ok(scenarios::ALL.iter().collect());
+        return Ok(all.iter().collect());
     }
     let find = |name: &String| {
-        let found = scenarios::ALL.iter().find(|scenario| scenario.name == name);
-        found.with_context(|| format!("there is no scenario {name}; `list` shows them"))
+        let found = all.iter().find(|scenario| scenario.name == name);
+        found.with_context(|| format!("there is no {name} here; `list` shows what there is"))
     };
     names.iter().map(find).collect()
 }

@@ -8,6 +8,8 @@ use anyhow::{Context, Result};
 use handover_sandbox::Namespace;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::wait::wait_until;
+
 /// Connects from `namespace`, leaving by `interface` if one is given, by the best route otherwise.
 pub fn connect(
     namespace: &Namespace,
@@ -32,4 +34,11 @@ pub fn connect(
             Ok(stream)
         })
         .with_context(|| format!("connect to {target}"))
+}
+
+/// Waits until somebody accepts connections at `target`.
+pub fn wait_for_listener(namespace: &Namespace, target: SocketAddr, limit: Duration) -> Result<()> {
+    wait_until(&format!("a listener at {target}"), limit, || {
+        Ok(connect(namespace, None, target, limit).is_ok())
+    })
 }

@@ -1,11 +1,15 @@
 //! The scenarios, one file each.
 
 mod lab_address;
+mod lab_curl;
 mod lab_cut;
 mod lab_link;
 mod lab_link_down;
+mod lab_openssh;
+mod lab_readers;
 
 use crate::facility::Facility;
+use crate::openssh;
 use crate::scenario::Scenario;
 
 /// All of them, in the order in which they run: the lab's own first, since the others stand on it.
@@ -33,5 +37,23 @@ pub const ALL: &[Scenario] = &[
         about: "after a change of address the old one is gone and the new one works",
         needs: &[Facility::Tun],
         run: lab_address::run,
+    },
+    Scenario {
+        name: "lab_readers",
+        about: "readers that stand still, are slow or half-closed get every byte",
+        needs: &[],
+        run: lab_readers::run,
+    },
+    Scenario {
+        name: "lab_openssh",
+        about: "OpenSSH runs in the lab; a login echoes a counter",
+        needs: &openssh::NEEDS,
+        run: lab_openssh::run,
+    },
+    Scenario {
+        name: "lab_curl",
+        about: "curl fetches a file over an emulated link",
+        needs: &[Facility::Tun, Facility::Program("curl")],
+        run: lab_curl::run,
     },
 ];

@@ -1,0 +1,56 @@
+//! The lab's own limit: one connection over an emulated link must fill it, or the link says nothing about
+//! what is measured over it.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::judge;
+use crate::facility::Facility;
+use crate::gate::Gate;
+use crate::link::Conditions;
+use crate::measure::throughput;
+use crate::process::Usage;
+use crate::scenario::{Lab, Scenario};
+use crate::servers::Sink;
+use crate::sockets::connect;
+use crate::topology::{Medium, SERVER, Topology};
+
+/// `bench link`.
+pub const LINK: Scenario = Scenario {
+    name: "link",
+    about: "one TCP connection fills an emulated link of 300 Mbit/s x 100 ms",
+    needs: &[Facility::Tun],
+    run,
+};
+
+const MEGABITS: u64 = 300;
+const DELAY_MILLISECONDS: u64 = 50;
+
+/// Headers take 3.5 %, and TCP's probing for more bandwidth some more.
+const LEAST: f64 = 0.85;
+
+/// Slow start takes about ten round trips.
+const WARM_UP: Duration = Duration::from_secs(3);
+const WINDOW: Duration = Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(20);
+
+fn run(lab: &Lab) -> Result<()> {
+    let conditions = Conditions::new(MEGABITS, DELAY_MILLISECONDS);
+    let topology = Topology::new(&[("wlan0", Medium::Emulated(conditions))])?;
+    let sink = Sink::start(&topology.server, SERVER.into(), Gate::open_already())?;
+    let stream = connect(&topology.device, None, sink.address(), LIMIT)?;
+    let rate = throughput(stream, &sink, WARM_UP, WINDOW)?;
+    lab.note(&format!(
+        "{:.0} Mbit/s, {:?}",
+        rate / 1e6,
+        topology.link("wlan0")?.counts()
+    ));
+    lab.note(&format!("{:?}", Usage::of(std::process::id())?));
+    judge(
+        lab,
+        "share of the link's rate",
+        rate / (MEGABITS as f64 * 1e6),
+        LEAST,
+    )
+}
