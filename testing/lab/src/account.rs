@@ -1,8 +1,9 @@
 //! A name for the lab's user.
 //!
-//! ssh and sshd want the user they run as to have an entry in the list of users. When root runs the lab,
-//! the id inside the user namespace may have none. Then the lab shows its programs a list with one line
-//! more, in a mount namespace of its own; nothing outside changes.
+//! ssh and sshd want the user they run as to have an entry in the list of users, and one that is not
+//! locked. When root runs the lab, the id inside the user namespace has none, or somebody else's. So the
+//! lab shows its programs a list with one line more, in a mount namespace of its own; nothing outside
+//! changes.
 
 use std::fs;
 use std::path::Path;
@@ -16,21 +17,21 @@ use crate::directory::TemporaryDirectory;
 
 const USERS: &str = "/etc/passwd";
 
-/// What the user is called where the machine has no name for them.
+/// What the lab's user is called.
 const NAME: &str = "handover-lab";
 
-/// Makes sure that the current user has a name. Call it before any thread is started: a mount
+/// Gives the current user of a user namespace a name. Call it before any thread is started: a mount
 /// namespace, too, is a thread's own.
-pub(crate) fn ensure_named() -> Result<()> {
-    if user()?.is_some() {
-        return Ok(());
-    }
+pub(crate) fn give_name() -> Result<()> {
     let directory = TemporaryDirectory::new()?;
     let list = directory.path().join("passwd");
     let (uid, gid) = (Uid::current(), getgid());
     let known = fs::read_to_string(USERS).context("read the list of users")?;
-    let entry = format!("{NAME}:x:{uid}:{gid}:handover lab:/tmp:/bin/sh");
-    fs::write(&list, format!("{}\n{entry}\n", known.trim_end()))?;
+    // First, because the first entry with an id is the one that counts.
+    fs::write(
+        &list,
+        format!("{NAME}:x:{uid}:{gid}:handover lab:/tmp:/bin/sh\n{known}"),
+    )?;
     unshare(CloneFlags::CLONE_NEWNS).context("make a mount namespace")?;
     // The mount keeps the file when its directory goes.
     mount(
@@ -45,10 +46,6 @@ pub(crate) fn ensure_named() -> Result<()> {
 
 /// The name of the user that the lab's programs run as.
 pub fn user_name() -> Result<String> {
-    let user = user()?.context("the lab's user has no name")?;
-    Ok(user.name)
-}
-
-fn user() -> Result<Option<User>> {
-    User::from_uid(Uid::current()).context("look up the current user")
+    let user = User::from_uid(Uid::current()).context("look up the current user")?;
+    Ok(user.context("the lab's user has no name")?.name)
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::servers::Sink;
+use crate::servers::Discard;
 
 /// As large as the application's writes are in a bulk measurement.
 const BULK_WRITE: usize = 256 * 1024;
@@ -15,10 +15,10 @@ const BULK_WRITE: usize = 256 * 1024;
 const MESSAGE: usize = 64;
 
 /// Sends as fast as it can for `warm_up` and then for `window`, and returns the bits per second that
-/// arrived at the application behind `sink` within the window. Nothing else may use the sink.
+/// arrived at the application `server` within the window. Nothing else may use that server.
 pub fn throughput(
     mut stream: TcpStream,
-    sink: &Sink,
+    server: &Discard,
     warm_up: Duration,
     window: Duration,
 ) -> Result<f64> {
@@ -27,12 +27,12 @@ pub fn throughput(
         while Instant::now() < end {
             stream.write_all(&bytes).context("send in bulk")?;
         }
-        Ok((Instant::now(), sink.received()))
+        Ok((Instant::now(), server.received()))
     };
     let (began, before) = send_until(Instant::now() + warm_up)?;
     let (ended, after) = send_until(began + window)?;
     stream.shutdown(Shutdown::Write)?;
-    // The digest comes once the last byte has arrived: the next measurement starts with an empty path.
+    // The end comes once the last byte has arrived: the next measurement starts with an empty path.
     stream
         .read_to_end(&mut Vec::new())
         .context("wait for the end of the bulk")?;

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
-use handover_sandbox::enter_user_namespace;
+use handover_sandbox::{Entered, enter_user_namespace};
 
 use crate::account;
 use crate::directory::TemporaryDirectory;
@@ -47,8 +47,11 @@ pub struct Sandboxed(());
 /// Enters the sandbox. Call it first in `main`, before any thread is started; the error is the reason
 /// why no scenario can run here.
 pub fn enter_sandbox() -> Result<Sandboxed> {
-    enter_user_namespace()?;
-    account::ensure_named()?;
+    match enter_user_namespace()? {
+        Entered::UserNamespace { .. } => account::give_name()?,
+        // Root has a name, and a mount of its own could be seen outside.
+        Entered::AsRoot => {}
+    }
     Ok(Sandboxed(()))
 }
 

@@ -26,6 +26,13 @@ const PREFIX: u8 = 24;
 /// What the first network's default route costs; each further one costs as much more.
 const METRIC_STEP: u32 = 100;
 
+/// How much one connection may have under way: the machine's own setting should not be what limits it.
+/// Least, initial and most, in bytes; 64 MiB are 2 Gbit/s over 100 ms, with the kernel's own overhead.
+const BUFFERS: [(&str, &str); 2] = [
+    ("ipv4/tcp_wmem", "4096 16384 67108864"),
+    ("ipv4/tcp_rmem", "4096 131072 67108864"),
+];
+
 /// What lies between the two ends of a network.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Medium {
@@ -64,6 +71,10 @@ impl Topology {
             device: Namespace::new("device")?,
             server: Namespace::new("server")?,
         };
+        for (name, value) in BUFFERS {
+            topology.device.set_sysctl(name, value)?;
+            topology.server.set_sysctl(name, value)?;
+        }
         topology.server.add_address("lo", SERVER.into(), 32)?;
         for (name, medium) in networks {
             topology.add_network(name, *medium)?;

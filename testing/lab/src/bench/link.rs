@@ -7,12 +7,11 @@ use anyhow::Result;
 
 use super::judge;
 use crate::facility::Facility;
-use crate::gate::Gate;
 use crate::link::Conditions;
 use crate::measure::throughput;
 use crate::process::Usage;
 use crate::scenario::{Lab, Scenario};
-use crate::servers::Sink;
+use crate::servers::Discard;
 use crate::sockets::connect;
 use crate::topology::{Medium, SERVER, Topology};
 
@@ -38,9 +37,9 @@ const LIMIT: Duration = Duration::from_secs(20);
 fn run(lab: &Lab) -> Result<()> {
     let conditions = Conditions::new(MEGABITS, DELAY_MILLISECONDS);
     let topology = Topology::new(&[("wlan0", Medium::Emulated(conditions))])?;
-    let sink = Sink::start(&topology.server, SERVER.into(), Gate::open_already())?;
-    let stream = connect(&topology.device, None, sink.address(), LIMIT)?;
-    let rate = throughput(stream, &sink, WARM_UP, WINDOW)?;
+    let server = Discard::start(&topology.server, SERVER.into())?;
+    let stream = connect(&topology.device, None, server.address(), LIMIT)?;
+    let rate = throughput(stream, &server, WARM_UP, WINDOW)?;
     lab.note(&format!(
         "{:.0} Mbit/s, {:?}",
         rate / 1e6,

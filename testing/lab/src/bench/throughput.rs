@@ -6,11 +6,10 @@ use anyhow::Result;
 
 use super::COMPARISON_NEEDS;
 use super::contender::Contender;
-use crate::gate::Gate;
 use crate::haproxy::HaproxyPair;
 use crate::measure::throughput;
 use crate::scenario::{Lab, Scenario};
-use crate::servers::Sink;
+use crate::servers::Discard;
 use crate::sockets::connect;
 use crate::topology::{Medium, SERVER, Topology};
 
@@ -31,16 +30,16 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 fn run(lab: &Lab) -> Result<()> {
     let topology = Topology::new(&[("wlan0", Medium::Cable)])?;
-    let sink = Sink::start(&topology.server, SERVER.into(), Gate::open_already())?;
-    let haproxy = HaproxyPair::start(&lab.log, &topology, sink.address())?;
+    let server = Discard::start(&topology.server, SERVER.into())?;
+    let haproxy = HaproxyPair::start(&lab.log, &topology, server.address())?;
     let mut contenders = [
-        Contender::new("direct", sink.address()),
+        Contender::new("direct", server.address()),
         Contender::new("HAProxy TLS pair", haproxy.entrance()),
     ];
     for _ in 0..ROUNDS {
         for contender in &mut contenders {
             let stream = connect(&topology.device, None, contender.entrance, LIMIT)?;
-            contender.add(throughput(stream, &sink, WARM_UP, WINDOW)?);
+            contender.add(throughput(stream, &server, WARM_UP, WINDOW)?);
         }
     }
     for contender in &contenders {

@@ -1,6 +1,7 @@
 //! Server applications of the lab's own: small, plain, and on threads, so that nothing of the product is
 //! in them. Each serves every connection on a thread, as long as the process lives.
 
+mod discard;
 mod echo;
 mod http;
 mod sink;
@@ -14,6 +15,7 @@ use std::thread;
 use anyhow::{Context, Result};
 use handover_sandbox::Namespace;
 
+pub use discard::Discard;
 pub use echo::Echo;
 pub use http::Http;
 pub use sink::Sink;
