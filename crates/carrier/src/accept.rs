@@ -1,9 +1,9 @@
 //! The server's side: from an accepted TCP connection to a conduit of a known client.
 //!
-//! [`serve`] is the accept loop. It only accepts: every handshake runs in a task of its own, bounded
-//! in time by [`HANDSHAKE_TIMEOUT`] and in number by [`HANDSHAKES_AT_ONCE`]; who has to go when all
-//! places are taken is said in `crowd`. No failure of one connection ends the loop, and a shortage
-//! of descriptors frees some and pauses instead of spinning.
+//! [`serve`] is the accept loop. It only accepts: every handshake runs in a task of its own,
+//! bounded in time by [`HANDSHAKE_TIMEOUT`] and in number by [`HANDSHAKES_AT_ONCE`]; who has to go
+//! when all places are taken is said in `crowd`. No failure of one connection ends the loop, and a
+//! shortage of descriptors frees some and pauses instead of spinning.
 
 use std::collections::HashMap;
 use std::io;
@@ -119,8 +119,8 @@ fn handshake_failed(error: io::Error) -> AcceptError {
 
 /// Accepts connections for ever and gives each finished conduit to `handler`.
 ///
-/// `handler` is called on the loop, so it hands the conduit on and returns. Dropping the future ends
-/// the loop and every unfinished handshake.
+/// `handler` is called on the loop, so it hands the conduit on and returns. Dropping the future
+/// ends the loop and every unfinished handshake.
 pub async fn serve<H>(listener: TcpListener, acceptor: Arc<Acceptor>, handler: H)
 where
     H: Fn(Conduit, PublicKey),
@@ -150,7 +150,8 @@ where
     }
 }
 
-/// The system has no descriptor or memory for another connection: the loop pauses, and says so once.
+/// The system has no descriptor or memory for another connection: the loop pauses, and says so
+/// once.
 #[derive(Default)]
 struct Shortage {
     reported: bool,
@@ -292,8 +293,8 @@ fn ends_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// How long the loop waits when the system has no descriptor or memory for another connection: short
-/// beside a client's [`crate::CONNECT_TIMEOUT`], long enough not to burn the processor.
+/// How long the loop waits when the system has no descriptor or memory for another connection:
+/// short beside a client's [`crate::CONNECT_TIMEOUT`], long enough not to burn the processor.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
 
 /// At most one refused client a second is reported where administrators look.

@@ -1,4 +1,5 @@
-//! The client's side: from a bound socket to a conduit, or to a reason why this network does not reach the server.
+//! The client's side: from a bound socket to a conduit, or to a reason why this network does not
+//! reach the server.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,8 +14,9 @@ use tokio_rustls::{TlsConnector, TlsStream};
 use crate::conduit::BUFFER_BYTES;
 use crate::{Conduit, PrivateKey, PublicKey, SetUpError, socket, tls};
 
-/// How long one attempt may take, TCP and TLS together: four round trips of a second each. A network slower than that
-/// is of no use; a longer wait only delays the next attempt, on this network or another.
+/// How long one attempt may take, TCP and TLS together: four round trips of a second each. A
+/// network slower than that is of no use; a longer wait only delays the next attempt, on this
+/// network or another.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Opens conduits to one server.
@@ -40,11 +42,13 @@ impl Connector {
 
     /// Opens a conduit through `socket`, which the caller has bound to an interface and an address.
     ///
-    /// Success proves the server, not yet that the server accepts this client: see the crate's description.
+    /// Success proves the server, not yet that the server accepts this client: see the crate's
+    /// description.
     ///
     /// # Errors
     ///
-    /// If the server is not reached, or something else answers in its place, within [`CONNECT_TIMEOUT`].
+    /// If the server is not reached, or something else answers in its place, within
+    /// [`CONNECT_TIMEOUT`].
     pub async fn connect(
         &self,
         socket: TcpSocket,
@@ -90,7 +94,8 @@ impl std::fmt::Debug for Connector {
     }
 }
 
-/// Why an attempt failed. None of these is the server's word: each means "this network does not reach the server".
+/// Why an attempt failed. None of these is the server's word: each means "this network does not
+/// reach the server".
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The socket could not be made ready.
@@ -120,5 +125,37 @@ fn handshake_failed(error: io::Error) -> ConnectError {
     match tls::turned_away(cause) {
         Some(key) => ConnectError::WrongServerKey(key),
         None => ConnectError::NotHandover(cause.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+    use crate::AllowedKeys;
+
+    #[tokio::test]
+    async fn a_server_of_another_protocol_is_not_ours_even_with_our_servers_key() {
+        for other in [vec![b"http/1.1".to_vec()], vec![]] {
+            let (client, server) = (PrivateKey::generate(), PrivateKey::generate());
+            let allowed = AllowedKeys::new([client.public_key()]);
+            let mut config = tls::server_config(&server, allowed).unwrap();
+            config.alpn_protocols = other;
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let accept = async {
+                let (stream, _) = listener.accept().await.unwrap();
+                TlsAcceptor::from(Arc::new(config)).accept(stream).await
+            };
+            let connector = Connector::new(&client, server.public_key()).unwrap();
+            let connect = connector.connect(TcpSocket::new_v4().unwrap(), address);
+            let (connected, _accepted) = tokio::join!(connect, accept);
+            let error = connected.unwrap_err();
+            assert!(matches!(error, ConnectError::NotHandover(_)), "{error}");
+        }
     }
 }

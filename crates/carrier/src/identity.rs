@@ -1,9 +1,10 @@
 //! Who a module is: an Ed25519 key pair.
 //!
-//! A private key lives in one file, PKCS#8 in PEM, as `openssl genpkey -algorithm ed25519` writes it too. The file is
-//! created with mode 0600 and refused when its group or others can read it. A public key is passed between people as
-//! one line of base64. The private key's bytes stay in the cryptographic library, which wipes them; the copies made
-//! here while reading and writing the file are wiped as well.
+//! A private key lives in one file, PKCS#8 in PEM, as `openssl genpkey -algorithm ed25519` writes
+//! it too. The file is created with mode 0600 and refused when its group or others can read it. A
+//! public key is passed between people as one line of base64. The private key's bytes stay in the
+//! cryptographic library, which wipes them; the copies made here while reading and writing the file
+//! are wiped as well.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -68,7 +69,8 @@ impl PrivateKey {
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, if others than its owner can read it, or if it holds no Ed25519 key.
+    /// If the file cannot be read, if others than its owner can read it, or if it holds no Ed25519
+    /// key.
     pub fn load(path: &Path) -> Result<Self, KeyError> {
         let failed = |error| KeyError::Read {
             path: path.into(),
@@ -220,7 +222,7 @@ pub enum KeyError {
 
 fn new_pkcs8() -> Zeroizing<Vec<u8>> {
     let pair = Ed25519KeyPair::generate().expect("the operating system gives random numbers");
-    // Version 1, as openssl writes it; version 2 repeats the public key, and older readers refuse it.
+    // Version 1, as openssl writes it: older readers refuse version 2.
     let document = pair.to_pkcs8v1().expect("an Ed25519 key can be encoded");
     Zeroizing::new(document.as_ref().to_vec())
 }
@@ -253,7 +255,8 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
 const KEY_BYTES: usize = 32;
 const SPKI_BYTES: usize = SPKI_PREFIX.len() + KEY_BYTES;
 
-/// SEQUENCE { SEQUENCE { OID 1.3.101.112 (Ed25519) }, BIT STRING of 32 bytes } up to the key itself (RFC 8410).
+/// SEQUENCE { SEQUENCE { OID 1.3.101.112 (Ed25519) }, BIT STRING of 32 bytes } up to the key itself
+/// (RFC 8410).
 const SPKI_PREFIX: [u8; 12] = [
     0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
 ];
@@ -261,7 +264,8 @@ const SPKI_PREFIX: [u8; 12] = [
 const OWNER_ONLY: u32 = 0o600;
 const READABLE_BY_OTHERS: u32 = 0o077;
 
-/// An Ed25519 key in PEM takes about 120 bytes; a wrong path (a disk image, a device) must not fill the memory.
+/// An Ed25519 key in PEM takes about 120 bytes; a wrong path (a disk image, a device) must not fill
+/// the memory.
 const LARGEST_FILE: u64 = 16 * 1024;
 
 #[cfg(test)]

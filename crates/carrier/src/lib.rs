@@ -1,19 +1,21 @@
 //! Identity and carriers: TLS 1.3 over TCP with pinned raw public keys.
 //!
-//! A *conduit* is one TLS connection between a CNAPT and the SNAPT. This crate makes conduits and says who is at
-//! the other end of each; it knows nothing of sessions, links or switches.
+//! A *conduit* is one TLS connection between a CNAPT and the SNAPT. This crate makes conduits and
+//! says who is at the other end of each; it knows nothing of sessions, links or switches.
 //!
-//! - **Identity is a key.** Each module has one Ed25519 key pair ([`PrivateKey`]). The other side is known by its
-//!   [`PublicKey`], sent as a raw public key (RFC 7250): no certificate, no name, no expiry, no authority. A CNAPT's
-//!   ID is the hash of its key ([`PublicKey::id`]).
-//! - **A key is compared after every handshake**, in our own code. A resumed TLS session calls no verifier, so the
-//!   verifier alone would go on letting in a client whose key has been removed.
-//! - **No early data.** TLS 1.3 "0-RTT" can be replayed by whoever recorded it. Resumption without it is allowed: it
-//!   saves both sides most of the cost of a handshake.
-//! - **Before authentication a stranger costs one bounded handshake**, bounded in time and in number ([`serve`]).
-//! - **A client is not up when [`Connector::connect`] returns.** In TLS 1.3 the client's handshake ends before the
-//!   server has looked at the client's key. A link may count as up after the first message of the SNAPT; a server
-//!   that does not know the key shows in the first read ([`key_was_refused`]).
+//! - **Identity is a key.** Each module has one Ed25519 key pair ([`PrivateKey`]). The other side is
+//!   known by its [`PublicKey`], sent as a raw public key (RFC 7250): no certificate, no name, no
+//!   expiry, no authority. A CNAPT's ID is the hash of its key ([`PublicKey::id`]).
+//! - **A key is compared after every handshake**, in our own code. A resumed TLS session calls no
+//!   verifier, so the verifier alone would go on letting in a client whose key has been removed.
+//! - **No early data.** TLS 1.3 "0-RTT" can be replayed by whoever recorded it. Resumption without it
+//!   is allowed: it saves both sides most of the cost of a handshake.
+//! - **Before authentication a stranger costs one bounded handshake**, bounded in time and in number
+//!   ([`serve`]).
+//! - **A client is not up when [`Connector::connect`] returns.** In TLS 1.3 the client's handshake
+//!   ends before the server has looked at the client's key. A link may count as up after the first
+//!   message of the SNAPT; a server that does not know the key shows in the first read
+//!   ([`key_was_refused`]).
 //!
 //! Types of the TLS library stay inside this crate, so that changing it touches no other.
 

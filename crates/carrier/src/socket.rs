@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 
-/// Sets what every conduit's socket needs. On the connecting side this comes before the connect, which it bounds too.
+/// Sets what every conduit's socket needs. On the connecting side this comes before the connect,
+/// which it bounds too.
 pub(crate) fn prepare(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_notsent_lowat(NOT_SENT_BYTES)?;
@@ -18,19 +19,20 @@ pub(crate) fn prepare(socket: &SockRef<'_>) -> io::Result<()> {
     )
 }
 
-/// How much unsent data the kernel takes. What the kernel holds cannot change to another network, so it is kept small;
-/// below 128 KiB a fast path waits for the sender to wake up.
+/// How much unsent data the kernel takes. What the kernel holds cannot change to another network,
+/// so it is kept small; below 128 KiB a fast path waits for the sender to wake up.
 const NOT_SENT_BYTES: u32 = 128 * 1024;
 
-/// How long sent data may stay unacknowledged. Longer outages are the session's to survive, on new conduits; a socket
-/// that outlives its link would deliver late when its address returns.
+/// How long sent data may stay unacknowledged. Longer outages are the session's to survive, on new
+/// conduits; a socket that outlives its link would deliver late when its address returns.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// An idle conduit is probed well before the NATs of mobile networks forget it (a few minutes), and seldom enough to
-/// let a radio sleep.
+/// An idle conduit is probed well before the NATs of mobile networks forget it (a few minutes), and
+/// seldom enough to let a radio sleep.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 
-/// With [`KEEPALIVE_RETRIES`], a vanished peer is noticed within the time that [`USER_TIMEOUT`] allows.
+/// With [`KEEPALIVE_RETRIES`], a vanished peer is noticed within the time that [`USER_TIMEOUT`]
+/// allows.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// See [`KEEPALIVE_INTERVAL`].

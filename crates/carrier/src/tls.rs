@@ -1,8 +1,9 @@
 //! How the two sides speak TLS, and whom they let in.
 //!
-//! TLS 1.3 only, one ALPN name, raw public keys in both directions. The client accepts one key, the server those of
-//! its live list. Each side checks twice: in the verifier, so that the handshake fails with an alert that the other
-//! side can read; and in [`check_peer`] after the handshake, because a resumed session calls no verifier.
+//! TLS 1.3 only, one ALPN name, raw public keys in both directions. The client accepts one key, the
+//! server those of its live list. Each side checks twice: in the verifier, so that the handshake
+//! fails with an alert that the other side can read; and in [`check_peer`] after the handshake,
+//! because a resumed session calls no verifier.
 
 use std::io;
 use std::sync::Arc;
@@ -37,10 +38,11 @@ impl From<rustls::Error> for SetUpError {
     }
 }
 
-/// Whether a failed read or write of a client's conduit means that the server does not know the client's key.
+/// Whether a failed read or write of a client's conduit means that the server does not know the
+/// client's key.
 ///
-/// The server's answer to a key comes after the client's handshake has ended, so it shows here and not in
-/// [`crate::ConnectError`].
+/// The server's answer to a key comes after the client's handshake has ended, so it shows here and
+/// not in [`crate::ConnectError`].
 #[must_use]
 pub fn key_was_refused(error: &io::Error) -> bool {
     matches!(
@@ -88,12 +90,14 @@ pub(crate) fn server_config(
         ))));
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.max_early_data_size = 0;
-    // The client keeps the state of a resumable session: strangers cannot push the clients' out of a table here.
+    // The client keeps the state of a resumable session: there is no table here out of which
+    // strangers could push it.
     config.ticketer = Ticketer::new()?;
     Ok(config)
 }
 
-/// The name under which a client remembers its server's tickets. It never leaves the client: the key is the identity.
+/// The name under which a client remembers its server's tickets. It never leaves the client: the
+/// key is the identity.
 pub(crate) fn server_name() -> ServerName<'static> {
     ServerName::try_from("server.handover.invalid").expect("a constant that is a valid name")
 }
@@ -286,5 +290,6 @@ const KEY_REFUSED: AlertDescription = AlertDescription::CertificateUnknown;
 const NO_TLS12: rustls::Error =
     rustls::Error::PeerMisbehaved(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme);
 
-/// A client has one server; the library keeps 8 tickets for it, enough for the conduits that a switch opens at once.
+/// A client has one server; the library keeps 8 tickets for it, enough for the conduits that a
+/// switch opens at once.
 const REMEMBERED_SERVERS: usize = 1;
