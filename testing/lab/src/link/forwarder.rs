@@ -61,6 +61,8 @@ pub(super) struct Forwarder {
     /// `directions[n]` goes from `ends[n]` to the other one.
     directions: [Direction; 2],
     is_cut: bool,
+    /// One of the interfaces is no more: the link is over.
+    is_removed: bool,
     orders: mpsc::Receiver<Order>,
     alarm: Arc<EventFd>,
     counters: Arc<Counters>,
@@ -84,6 +86,7 @@ impl Forwarder {
             ends,
             directions: [seed, !seed].map(|seed| Direction::new(conditions, seed, now)),
             is_cut: false,
+            is_removed: false,
             orders,
             alarm,
             counters,
@@ -153,25 +156,28 @@ impl Forwarder {
     }
 
     /// Returns which ends have packets to give.
-    fn sleep(&self) -> [bool; 2] {
+    fn sleep(&mut self) -> [bool; 2] {
         let next = self.directions.iter().filter_map(Direction::next_out).min();
         let timeout = next.map(|next| {
             let until = next.saturating_duration_since(Instant::now());
             TimeSpec::from_duration(until.max(GRAIN))
         });
         let [first, second] = &self.ends;
-        let watch = [first.as_fd(), second.as_fd(), self.alarm.as_fd()];
+        let watch = [self.alarm.as_fd(), first.as_fd(), second.as_fd()];
         let mut watch = watch.map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN));
-        match ppoll(&mut watch, timeout, None) {
+        // An interface that was removed would report its error again and again.
+        let watched = if self.is_removed { 1 } else { watch.len() };
+        match ppoll(&mut watch[..watched], timeout, None) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => panic!("ppoll on a link's descriptors: {error}"),
         }
-        let ready = |place: &PollFd<'_>| place.any().unwrap_or(true);
-        if ready(&watch[2]) {
+        let [alarm, first, second] = watch.map(|place| place.revents().unwrap_or(PollFlags::all()));
+        if !alarm.is_empty() {
             // Only its ringing matters, not how often; the orders are in the channel.
             self.alarm.read().ok();
         }
-        [ready(&watch[0]), ready(&watch[1])]
+        self.is_removed |= (first | second).contains(PollFlags::POLLERR);
+        [first, second].map(|events| events.contains(PollFlags::POLLIN))
     }
 
     /// Takes a batch of packets from an end.
