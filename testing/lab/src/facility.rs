@@ -4,6 +4,8 @@ use std::env;
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 
+use nix::unistd::Uid;
+
 use crate::tun;
 
 /// Something that not every machine has.
@@ -13,7 +15,12 @@ pub enum Facility {
     Tun,
     /// A program of this name.
     Program(&'static str),
+    /// What sshd wants when it runs as root, which it does where there are no user namespaces.
+    SshdDirectory,
 }
+
+/// Where sshd of root locks up what it does not trust.
+const SSHD_DIRECTORY: &str = "/run/sshd";
 
 impl Facility {
     /// Why a scenario that needs this cannot run here, if it cannot.

@@ -15,6 +15,7 @@ pub mod bench;
 pub mod directory;
 pub mod facility;
 pub mod gate;
+pub mod handover;
 pub mod haproxy;
 pub mod link;
 pub mod log;

@@ -17,10 +17,11 @@ use crate::log::Log;
 use crate::program::Program;
 
 /// What a scenario with OpenSSH needs.
-pub const NEEDS: [Facility; 3] = [
+pub const NEEDS: [Facility; 4] = [
     Facility::Program("sshd"),
     Facility::Program("ssh"),
     Facility::Program("ssh-keygen"),
+    Facility::SshdDirectory,
 ];
 
 /// Any port would do: the namespace has no other server.
