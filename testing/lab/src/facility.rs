@@ -35,6 +35,10 @@ impl Facility {
             Self::Program(name) => find_program(name)
                 .is_none()
                 .then(|| format!("{name} is not installed")),
+            Self::SshdDirectory => {
+                let missing = Uid::current().is_root() && !Path::new(SSHD_DIRECTORY).is_dir();
+                missing.then(|| format!("sshd as root needs the directory {SSHD_DIRECTORY}"))
+            }
         }
     }
 }
