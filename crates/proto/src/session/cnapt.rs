@@ -1,0 +1,1225 @@
+//! The CNAPT's session machine: CNAPT-1..34 and CNAPT-1*..23*.
+//!
+//! It holds at most one link that carries and one that is being made. The steps stand in the spec's
+//! order, each marked in the trail where it is taken; a wait is marked when it begins.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::link::Link;
+use super::timer::Timers;
+use super::{Close, Event, Loss, NetworkId, Output, Procedure, SwitchReport, Timer, bound};
+use crate::step::{Step, StepTrail};
+use crate::stream::{INITIAL_LIMIT, PeerMisbehaved, STREAMS, Streams};
+use crate::wire::{
+    Attach, Attached, CatalogueEntry, ClosedOld, Frame, Hello, RefusedCode, Renew, Role, Trail,
+    VERSION,
+};
+use crate::{CnaptId, ConduitId, Instance, Instant, LinkNumber};
+
+/// What the machine waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// No link: for [`Cnapt::attach`] or [`Cnapt::order`].
+    Detached,
+    /// The session runs.
+    Attached,
+    /// CNAPT-7, CNAPT-7*: the decision task.
+    AwaitSuspension,
+    /// CNAPT-11: ACK.
+    AwaitAck,
+    /// CNAPT-13: the SNAPT's markers.
+    AwaitMarkers,
+    /// CNAPT-14: OK_TO_REDIRECTION.
+    AwaitOk,
+    /// CNAPT-19: SERVER_SERVICES_READY_FOR_REDIRECTION.
+    AwaitServerServices,
+    /// CNAPT-28, CNAPT-16*: the new control channel.
+    AwaitControl,
+    /// CNAPT-30, CNAPT-18*: the SNAPT's RENEW.
+    AwaitRenewal,
+    /// CNAPT-33, CNAPT-21*: ALL_REDIRECTED.
+    AwaitAllRedirected,
+    /// Turned away for good.
+    Refused,
+}
+
+/// What becomes of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ordered {
+    /// The session is on that network.
+    AlreadyThere,
+    /// A switch began; [`Event::Switched`] tells how it ended.
+    Began,
+    /// Another switch is running: order again after it.
+    Busy,
+    /// The session was refused.
+    Refused,
+}
+
+/// The switch that is going on.
+#[derive(Clone, Copy, Debug)]
+struct Switch {
+    number: u64,
+    procedure: Procedure,
+    from: Option<NetworkId>,
+    to: NetworkId,
+    /// The network that was ordered, if the switch is on its way back from it.
+    failed: Option<NetworkId>,
+    started: Instant,
+    /// Every marker came, both ways, as far as is known.
+    complete: bool,
+    /// The SNAPT's OK_TO_REDIRECTION came, with its view of `complete`.
+    ok: Option<bool>,
+    /// How often CNAPT-11 or CNAPT-19 was prolonged.
+    extensions: u32,
+    retries: u32,
+    /// The first of this process: not a switch for people.
+    first: bool,
+    ordered: bool,
+}
+
+/// The session at the device.
+#[derive(Debug)]
+pub struct Cnapt {
+    id: CnaptId,
+    instance: Instance,
+    services: Vec<CatalogueEntry>,
+    /// The SNAPT instance and session that the streams belong to.
+    session: Option<(Instance, u64)>,
+    phase: Phase,
+    streams: Streams,
+    /// The link that carries or is about to, by its control conduit.
+    link: Option<(ConduitId, Link)>,
+    network: Option<NetworkId>,
+    dialling: Option<LinkNumber>,
+    next_link: u32,
+    /// The highest switch number that was given out.
+    number: u64,
+    /// The last switch whose RENEW was answered.
+    renewed: u64,
+    switch: Option<Switch>,
+    lost: Option<(Option<NetworkId>, Instant)>,
+    began: bool,
+    timers: Timers,
+    trail: StepTrail,
+    peer_trail: BTreeMap<u64, Trail>,
+}
+
+impl Cnapt {
+    /// A session that has no link yet. `instance` is random and new for each process.
+    pub fn new(
+        id: CnaptId,
+        instance: Instance,
+        services: Vec<CatalogueEntry>,
+        streams: Streams,
+    ) -> Self {
+        Self {
+            id,
+            instance,
+            services,
+            session: None,
+            phase: Phase::Detached,
+            streams,
+            link: None,
+            network: None,
+            dialling: None,
+            next_link: 1,
+            number: 0,
+            renewed: 0,
+            switch: None,
+            lost: None,
+            began: false,
+            timers: Timers::default(),
+            trail: StepTrail::default(),
+            peer_trail: BTreeMap::new(),
+        }
+    }
+
+    // === What can be asked ===
+
+    /// What it waits for.
+    pub const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The network that carries, or the last one that did.
+    pub const fn network(&self) -> Option<NetworkId> {
+        self.network
+    }
+
+    /// The streams.
+    pub const fn streams(&self) -> &Streams {
+        &self.streams
+    }
+
+    /// The streams, for conduit and application tasks.
+    pub const fn streams_mut(&mut self) -> &mut Streams {
+        &mut self.streams
+    }
+
+    /// The steps of the last switch.
+    pub const fn trail(&self) -> &StepTrail {
+        &self.trail
+    }
+
+    /// The round trip of the current link, if it was measured.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.link
+            .as_ref()
+            .map(|(_, link)| link.round_trip)
+            .filter(|time| !time.is_zero())
+    }
+
+    /// The session's name at the SNAPT, once there is one.
+    pub fn session(&self) -> Option<u64> {
+        self.session.map(|(_, session)| session)
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.streams.outputs.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        [
+            self.timers.next(),
+            self.streams.next_timeout(),
+            self.probe_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// The timers that run, for a model that fires any of them.
+    pub fn armed_timers(&self) -> Vec<Timer> {
+        let probe = self.probe_deadline().map(|_| Timer::Probe);
+        self.timers.armed().chain(probe).collect()
+    }
+
+    // === Commands ===
+
+    /// The decision task has found a network for a session without link.
+    pub fn attach(&mut self, network: NetworkId, now: Instant) {
+        if self.phase == Phase::Detached {
+            self.begin_starred(network, false, now);
+        }
+    }
+
+    /// The user orders a switch (R17).
+    pub fn order(&mut self, network: NetworkId, now: Instant) -> Ordered {
+        match self.phase {
+            Phase::Attached if self.network == Some(network) => Ordered::AlreadyThere,
+            Phase::Attached => {
+                self.begin_stepwise(network, now);
+                Ordered::Began
+            }
+            Phase::Detached => {
+                self.begin_starred(network, true, now);
+                Ordered::Began
+            }
+            Phase::Refused => Ordered::Refused,
+            Phase::AwaitSuspension
+            | Phase::AwaitAck
+            | Phase::AwaitMarkers
+            | Phase::AwaitOk
+            | Phase::AwaitServerServices
+            | Phase::AwaitControl
+            | Phase::AwaitRenewal
+            | Phase::AwaitAllRedirected => Ordered::Busy,
+        }
+    }
+
+    /// The CNAPT leaves for good.
+    pub fn detach(&mut self) {
+        if let Some((control, _)) = &self.link {
+            let control = *control;
+            self.push(control, Frame::Detach);
+            self.close(control, Close::Drain);
+        }
+        self.link = None;
+        self.phase = Phase::Refused;
+        self.timers = Timers::default();
+        self.streams.stop_forwarding();
+        self.streams.take_off_conduits();
+    }
+
+    // === The shell's reports ===
+
+    /// The decision task is suspended (CNAPT-7, CNAPT-7*).
+    pub fn decision_suspended(&mut self, now: Instant) {
+        if self.phase == Phase::AwaitSuspension {
+            self.go_on_suspended(now);
+        }
+    }
+
+    /// The operating system says that this network is gone: link down, address or route lost.
+    pub fn network_lost(&mut self, network: NetworkId, now: Instant) {
+        if self.network == Some(network) && self.link.is_some() {
+            self.lose_link(Loss::NetworkGone, now);
+        }
+    }
+
+    /// The control conduit of a link that was asked for is there.
+    pub fn control_up(&mut self, link: LinkNumber, control: ConduitId, now: Instant) {
+        if self.dialling != Some(link) || self.phase != Phase::AwaitControl {
+            self.streams.outputs.push_back(Output::Close {
+                conduit: control,
+                how: Close::Reset,
+                rest: Bytes::new(),
+            });
+            return;
+        }
+        self.dialling = None;
+        self.link = Some((control, Link::new(link, now)));
+        self.network = self.switch.map(|switch| switch.to);
+        self.streams.add_conduit(control, control);
+        self.greet(control, link, Role::Control);
+        let (snapt, session) = self.session.unwrap_or((Instance(0), 0));
+        self.push(
+            control,
+            Frame::Attach(Attach {
+                cnapt: self.id,
+                session,
+                snapt,
+                initial_limit: INITIAL_LIMIT,
+                streams: STREAMS,
+                services: self.services.clone(),
+            }),
+        );
+        self.announce_move(control, now);
+    }
+
+    /// It could not be made.
+    pub fn control_failed(&mut self, link: LinkNumber, now: Instant) {
+        if self.dialling == Some(link) && self.phase == Phase::AwaitControl {
+            self.dialling = None;
+            self.fail_target(now);
+        }
+    }
+
+    /// A conduit that was asked for is there.
+    pub fn conduit_up(&mut self, link: ConduitId, conduit: ConduitId) {
+        let number = self.link.as_ref().filter(|(control, _)| *control == link);
+        let Some(number) = number.map(|(_, link)| link.number) else {
+            self.streams.outputs.push_back(Output::Close {
+                conduit,
+                how: Close::Reset,
+                rest: Bytes::new(),
+            });
+            return;
+        };
+        self.streams.dialling = self.streams.dialling.saturating_sub(1);
+        self.streams.add_conduit(conduit, link);
+        self.greet(conduit, number, Role::Conduit);
+    }
+
+    /// It could not be made. The next stream that needs one asks again.
+    pub fn conduit_failed(&mut self, link: ConduitId) {
+        if self
+            .link
+            .as_ref()
+            .is_some_and(|(control, _)| *control == link)
+        {
+            self.streams.dialling = self.streams.dialling.saturating_sub(1);
+        }
+    }
+
+    /// A conduit ended, clean or not.
+    pub fn conduit_ended(&mut self, conduit: ConduitId, now: Instant) {
+        if self
+            .link
+            .as_ref()
+            .is_some_and(|(control, _)| *control == conduit)
+        {
+            self.lose_link(Loss::ControlLost, now);
+            return;
+        }
+        let marked = self
+            .streams
+            .conduits
+            .get(&conduit)
+            .is_none_or(|conduit| conduit.number.is_none() || conduit.marker_arrived);
+        if let Some(switch) = &mut self.switch {
+            switch.complete &= marked;
+        }
+        self.streams.remove_conduit(conduit);
+        self.check_markers(now);
+    }
+
+    /// Something came by this conduit.
+    pub fn heard(&mut self, conduit: ConduitId, now: Instant) {
+        let of = self
+            .streams
+            .conduits
+            .get(&conduit)
+            .map(|conduit| conduit.link);
+        if let Some((control, link)) = &mut self.link
+            && of == Some(*control)
+        {
+            link.heard(now);
+        }
+    }
+
+    /// A frame came by this conduit.
+    ///
+    /// # Errors
+    ///
+    /// If the SNAPT broke a rule; the shell closes the conduit and reports its end.
+    pub fn handle_frame(
+        &mut self,
+        conduit: ConduitId,
+        frame: &Frame,
+        now: Instant,
+    ) -> Result<(), PeerMisbehaved> {
+        let Some(state) = self.streams.conduits.get(&conduit) else {
+            return Ok(());
+        };
+        let control = state.link == conduit;
+        match frame {
+            Frame::Open { .. }
+            | Frame::Opened { .. }
+            | Frame::OpenRefused { .. }
+            | Frame::Received { .. }
+            | Frame::End { .. }
+            | Frame::Stop { .. }
+            | Frame::Settled { .. } => self.streams.handle_frame(frame, now),
+            Frame::LastMessageBeforeRedirection => {
+                self.handle_marker(conduit, now);
+                Ok(())
+            }
+            Frame::Hello(_) => Ok(()),
+            Frame::Refused { code } => {
+                self.handle_refused(*code, now);
+                Ok(())
+            }
+            Frame::Attached(_)
+            | Frame::Renew(_)
+            | Frame::Ack { .. }
+            | Frame::OkToRedirection { .. }
+            | Frame::ServerServicesReadyForRedirection { .. }
+            | Frame::AllRedirected { .. }
+            | Frame::Probe { .. }
+            | Frame::ProbeReply { .. }
+            | Frame::Trail(_)
+                if control =>
+            {
+                self.handle_control(conduit, frame, now)
+            }
+            Frame::Use { .. }
+            | Frame::Attach(_)
+            | Frame::Attached(_)
+            | Frame::Renew(_)
+            | Frame::SwitchStep1 { .. }
+            | Frame::Ack { .. }
+            | Frame::OkToRedirection { .. }
+            | Frame::ClientServicesReadyForRedirection { .. }
+            | Frame::ServerServicesReadyForRedirection { .. }
+            | Frame::SwitchStep2 { .. }
+            | Frame::SwitchUnexpected { .. }
+            | Frame::AllRedirected { .. }
+            | Frame::Probe { .. }
+            | Frame::ProbeReply { .. }
+            | Frame::Trail(_)
+            | Frame::Detach => Err(PeerMisbehaved::NotAllowed("from a SNAPT, or not here")),
+        }
+    }
+
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "handle_frame names every frame once"
+    )]
+    fn handle_control(
+        &mut self,
+        control: ConduitId,
+        frame: &Frame,
+        now: Instant,
+    ) -> Result<(), PeerMisbehaved> {
+        match frame {
+            Frame::Attached(attached) => self.handle_attached(attached, now),
+            Frame::Renew(renew) => return self.handle_renew(renew, now),
+            Frame::Ack { number } => self.handle_ack(*number, now),
+            Frame::OkToRedirection { number, complete } => self.handle_ok(*number, *complete, now),
+            Frame::ServerServicesReadyForRedirection { number } => {
+                self.handle_server_services_ready(*number, now);
+            }
+            Frame::AllRedirected { number, complete } => {
+                self.handle_all_redirected(*number, *complete, now);
+            }
+            Frame::Probe { token } => self.push(control, Frame::ProbeReply { token: *token }),
+            Frame::ProbeReply { token } => self.handle_probe_reply(*token, now),
+            Frame::Trail(trail) => {
+                self.peer_trail.insert(trail.number, trail.clone());
+                self.settle_trail(false, now);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    // === The planned switch, step by step ===
+
+    fn begin_stepwise(&mut self, to: NetworkId, now: Instant) {
+        self.trail.clear();
+        self.streams.start_gap(now);
+        self.switch = Some(Switch {
+            number: self.next_number(),
+            procedure: Procedure::Stepwise,
+            from: self.network,
+            to,
+            failed: None,
+            started: now,
+            complete: true,
+            ok: None,
+            extensions: 0,
+            retries: 0,
+            first: false,
+            ordered: true,
+        });
+        self.suspend_and_stop(Step::cnapt, now);
+    }
+
+    /// CNAPT-1..7 and their starred kin: the same acts under other names. What an application sends
+    /// from now on stays in its stream; a frame begun is finished by its conduit, which is the flush.
+    fn suspend_and_stop(&mut self, step: fn(u8) -> Step, now: Instant) {
+        self.mark(step(1), now);
+        self.streams.outputs.push_back(Output::SuspendDecision);
+        for stopped in 2..=4 {
+            self.mark(step(stopped), now);
+        }
+        self.streams.stop_forwarding();
+        self.mark(step(5), now);
+        self.mark(step(6), now);
+        self.mark(step(7), now);
+        self.phase = Phase::AwaitSuspension;
+        self.timers.stop_waits();
+        self.timers.set(Timer::Suspension, now + bound::SUSPENSION);
+    }
+
+    fn go_on_suspended(&mut self, now: Instant) {
+        self.timers.stop(Timer::Suspension);
+        match self.switch.map(|switch| switch.procedure) {
+            Some(Procedure::Stepwise) => self.send_step1(now),
+            Some(Procedure::Starred) => self.destroy_old(now),
+            None => self.phase = Phase::Detached,
+        }
+    }
+
+    fn send_step1(&mut self, now: Instant) {
+        let Some((control, number)) = self.control_and_number() else {
+            return;
+        };
+        self.mark(Step::cnapt(8), now);
+        let conduits = self.streams.numbered_below(number).count();
+        self.mark(Step::cnapt(9), now);
+        let conduits = u32::try_from(conduits).unwrap_or(u32::MAX);
+        self.push(
+            control,
+            Frame::SwitchStep1 {
+                number,
+                cnapt: self.id,
+                conduits,
+            },
+        );
+        self.mark(Step::cnapt(10), now);
+        self.mark(Step::cnapt(11), now);
+        self.phase = Phase::AwaitAck;
+        self.await_reply(now);
+    }
+
+    fn await_reply(&mut self, now: Instant) {
+        let patience = self.patience(bound::REPLY);
+        self.timers.set(Timer::Reply, now + patience);
+        self.timers.set(Timer::ReplyProbe, now + patience / 2);
+    }
+
+    fn handle_ack(&mut self, number: u64, now: Instant) {
+        if self.phase != Phase::AwaitAck || !self.is_number(number) {
+            return;
+        }
+        self.timers.stop_waits();
+        self.mark(Step::cnapt(12), now);
+        self.streams.mark_conduits(number);
+        self.mark(Step::cnapt(13), now);
+        self.phase = Phase::AwaitMarkers;
+        self.timers
+            .set(Timer::Markers, now + self.patience(bound::PROGRESS));
+        self.check_markers(now);
+    }
+
+    fn handle_marker(&mut self, conduit: ConduitId, now: Instant) {
+        if let Some(state) = self.streams.conduits.get_mut(&conduit) {
+            state.marker_arrived = true;
+        }
+        if self.phase == Phase::AwaitMarkers {
+            self.timers
+                .set(Timer::Markers, now + self.patience(bound::PROGRESS));
+        }
+        self.check_markers(now);
+    }
+
+    fn check_markers(&mut self, now: Instant) {
+        let Some(switch) = self.switch.filter(|_| self.phase == Phase::AwaitMarkers) else {
+            return;
+        };
+        let all = self.streams.numbered_below(switch.number).all(|id| {
+            self.streams
+                .conduits
+                .get(&id)
+                .is_some_and(|conduit| conduit.marker_arrived)
+        });
+        if all {
+            self.await_ok(now);
+        }
+    }
+
+    fn await_ok(&mut self, now: Instant) {
+        self.timers.stop_waits();
+        self.mark(Step::cnapt(14), now);
+        self.phase = Phase::AwaitOk;
+        let patience = bound::PROGRESS + self.patience(bound::REPLY);
+        self.timers.set(Timer::Ok, now + patience);
+        if self.switch.is_some_and(|switch| switch.ok.is_some()) {
+            self.release_client_services(now);
+        }
+    }
+
+    fn handle_ok(&mut self, number: u64, complete: bool, now: Instant) {
+        if !self.is_number(number) {
+            return;
+        }
+        if let Some(switch) = &mut self.switch {
+            switch.ok = Some(complete);
+            switch.complete &= complete;
+        }
+        if self.phase == Phase::AwaitOk {
+            self.release_client_services(now);
+        }
+    }
+
+    fn release_client_services(&mut self, now: Instant) {
+        let Some((control, number)) = self.control_and_number() else {
+            return;
+        };
+        self.timers.stop_waits();
+        // There are no client services yet: the flows and streams of CNAPT-15 and -16 are none.
+        self.mark(Step::cnapt(15), now);
+        self.mark(Step::cnapt(16), now);
+        self.close_spares(control);
+        self.mark(Step::cnapt(17), now);
+        self.push(control, Frame::ClientServicesReadyForRedirection { number });
+        self.mark(Step::cnapt(18), now);
+        self.mark(Step::cnapt(19), now);
+        self.phase = Phase::AwaitServerServices;
+        if let Some(switch) = &mut self.switch {
+            switch.extensions = 0;
+        }
+        self.await_reply(now);
+    }
+
+    fn handle_server_services_ready(&mut self, number: u64, now: Instant) {
+        if self.phase != Phase::AwaitServerServices || !self.is_number(number) {
+            return;
+        }
+        self.timers.stop_waits();
+        self.streams.take_off_conduits();
+        self.close_conduits(Close::Drain);
+        self.mark(Step::cnapt(20), now);
+        self.close_link(Close::Drain);
+        self.mark(Step::cnapt(21), now);
+        for step in 22..=27 {
+            // Networks are opened and closed by their owner; the rest follows with the dialling.
+            self.mark(Step::cnapt(step), now);
+        }
+        self.mark(Step::cnapt(28), now);
+        self.dial(now);
+    }
+
+    // === The unexpected switch ===
+
+    fn begin_starred(&mut self, to: NetworkId, ordered: bool, now: Instant) {
+        let (from, started) = self.lost.unwrap_or((self.network, now));
+        let broken_off = self.switch;
+        if broken_off.is_none() {
+            self.trail.clear();
+            if self.lost.is_none() {
+                self.streams.start_gap(now);
+            }
+        }
+        let fresh = Switch {
+            number: self.next_number(),
+            procedure: Procedure::Starred,
+            from,
+            to,
+            failed: None,
+            started,
+            complete: false,
+            ok: None,
+            extensions: 0,
+            retries: 0,
+            first: !self.began,
+            ordered,
+        };
+        self.switch = Some(match broken_off {
+            None => fresh,
+            Some(old) => Switch {
+                from: old.from,
+                failed: old.failed,
+                started: old.started,
+                ordered: old.ordered,
+                ..fresh
+            },
+        });
+        self.suspend_and_stop(Step::cnapt_star, now);
+    }
+
+    fn destroy_old(&mut self, now: Instant) {
+        self.streams.take_off_conduits();
+        self.mark(Step::cnapt_star(8), now);
+        self.mark(Step::cnapt_star(9), now);
+        self.mark(Step::cnapt_star(10), now);
+        self.close_conduits(Close::Reset);
+        self.close_link(Close::Reset);
+        self.mark(Step::cnapt_star(11), now);
+        for step in 12..=15 {
+            self.mark(Step::cnapt_star(step), now);
+        }
+        self.mark(Step::cnapt_star(16), now);
+        self.dial(now);
+    }
+
+    // === Both: the new link ===
+
+    fn dial(&mut self, now: Instant) {
+        let Some(switch) = self.switch else { return };
+        let link = LinkNumber(self.next_link);
+        self.next_link += 1;
+        self.dialling = Some(link);
+        self.phase = Phase::AwaitControl;
+        self.timers.set(Timer::Dial, now + bound::DIAL);
+        self.streams.outputs.push_back(Output::DialLink {
+            link,
+            network: switch.to,
+        });
+    }
+
+    /// SWITCH_STEP2 or SWITCH_UNEXPECTED and RENEW, behind ATTACH in one flight.
+    fn announce_move(&mut self, control: ConduitId, now: Instant) {
+        let Some(switch) = self.switch else { return };
+        let (number, cnapt) = (switch.number, self.id);
+        self.timers.stop_waits();
+        match switch.procedure {
+            Procedure::Stepwise => {
+                self.push(
+                    control,
+                    Frame::SwitchStep2 {
+                        number,
+                        cnapt,
+                        old: ClosedOld::Drained,
+                    },
+                );
+                self.mark(Step::cnapt(29), now);
+            }
+            Procedure::Starred => {
+                self.push(
+                    control,
+                    Frame::SwitchUnexpected {
+                        number,
+                        cnapt,
+                        old: ClosedOld::Dead,
+                    },
+                );
+                self.mark(Step::cnapt_star(17), now);
+            }
+        }
+        for piece in self.streams.renew(number, self.renewed) {
+            self.push(control, piece);
+        }
+        self.mark_by(switch, 30, 18, now);
+        self.phase = Phase::AwaitRenewal;
+        self.timers
+            .set(Timer::Renewal, now + self.patience(bound::PROGRESS));
+    }
+
+    fn handle_attached(&mut self, attached: &Attached, now: Instant) {
+        let Some((_, link)) = &mut self.link else {
+            return;
+        };
+        if !link.attached {
+            link.attached = true;
+            link.measured(now.since(link.began));
+        }
+        let session = (attached.snapt, attached.session);
+        if self.session.is_some_and(|known| known != session) {
+            let streams = self.streams.lose_session();
+            self.renewed = 0;
+            self.streams
+                .outputs
+                .push_back(Output::Event(Event::SessionLost { streams }));
+        }
+        self.session = Some(session);
+        self.streams
+            .set_peer_limits(attached.initial_limit, attached.streams);
+        self.streams
+            .outputs
+            .push_back(Output::Event(Event::Attached {
+                virtual_ip: attached.virtual_ip,
+                services: attached.services.clone(),
+            }));
+    }
+
+    fn handle_renew(&mut self, renew: &Renew, now: Instant) -> Result<(), PeerMisbehaved> {
+        if !self.is_number(renew.number) {
+            return Ok(());
+        }
+        self.streams.handle_renew(renew)?;
+        if self.phase != Phase::AwaitRenewal {
+            return Ok(());
+        }
+        self.timers
+            .set(Timer::Renewal, now + self.patience(bound::PROGRESS));
+        let attached = self.link.as_ref().is_some_and(|(_, link)| link.attached);
+        if let Some(switch) = self.switch.filter(|_| renew.last && attached) {
+            self.timers.stop_waits();
+            self.mark_by(switch, 31, 19, now);
+            self.mark_by(switch, 32, 20, now);
+            self.mark_by(switch, 33, 21, now);
+            self.phase = Phase::AwaitAllRedirected;
+            self.timers
+                .set(Timer::AllRedirected, now + self.patience(bound::PROGRESS));
+        }
+        Ok(())
+    }
+
+    fn handle_all_redirected(&mut self, number: u64, complete: bool, now: Instant) {
+        if self.phase != Phase::AwaitAllRedirected || !self.is_number(number) {
+            return;
+        }
+        let (Some(switch), Some((control, link))) = (self.switch, &self.link) else {
+            return;
+        };
+        let control = *control;
+        self.streams.set_round_trip(link.round_trip);
+        self.timers.stop_waits();
+        match switch.procedure {
+            Procedure::Stepwise => self.mark(Step::cnapt(34), now),
+            Procedure::Starred => {
+                self.mark(Step::cnapt_star(22), now);
+                self.mark(Step::cnapt_star(23), now);
+            }
+        }
+        self.renewed = number;
+        self.phase = Phase::Attached;
+        self.lost = None;
+        self.switch = None;
+        self.streams.forward_on(control, number);
+        self.streams.outputs.push_back(Output::WakeDecision);
+        self.streams.end_gap(now);
+        self.timers.set(Timer::Gap, now);
+        self.report(switch, complete, now);
+        self.send_probe(now);
+    }
+
+    fn report(&mut self, switch: Switch, complete: bool, now: Instant) {
+        let began = std::mem::replace(&mut self.began, true);
+        let event = if began && !switch.first {
+            Event::Switched(SwitchReport {
+                number: switch.number,
+                planned: switch.procedure == Procedure::Stepwise && switch.complete && complete,
+                procedure: switch.procedure,
+                from: switch.from,
+                to: switch.failed.unwrap_or(switch.to),
+                started: switch.started,
+                ended: now,
+                done: switch.failed.is_none(),
+            })
+        } else {
+            Event::Began { network: switch.to }
+        };
+        self.streams.outputs.push_back(Output::Event(event));
+    }
+
+    // === When something fails ===
+
+    /// The current link is given up.
+    fn lose_link(&mut self, reason: Loss, now: Instant) {
+        let network = self.network;
+        self.close_conduits(Close::Reset);
+        self.close_link(Close::Reset);
+        match self.phase {
+            Phase::Attached => {
+                self.streams.stop_forwarding();
+                self.streams.take_off_conduits();
+                self.streams.start_gap(now);
+                self.lost = Some((network, now));
+                self.phase = Phase::Detached;
+                self.timers = Timers::default();
+                if let Some(network) = network {
+                    self.streams
+                        .outputs
+                        .push_back(Output::Event(Event::Lost { network, reason }));
+                }
+            }
+            // The old link died under the planned steps: on with the starred ones, to the same place.
+            Phase::AwaitSuspension
+            | Phase::AwaitAck
+            | Phase::AwaitMarkers
+            | Phase::AwaitOk
+            | Phase::AwaitServerServices => self.give_up_stepwise(now),
+            // Nothing of the old link is left, and now the new one died.
+            Phase::AwaitControl | Phase::AwaitRenewal | Phase::AwaitAllRedirected => {
+                self.fail_target(now);
+            }
+            Phase::Detached | Phase::Refused => {}
+        }
+    }
+
+    fn give_up_stepwise(&mut self, now: Instant) {
+        if let Some(switch) = self
+            .switch
+            .filter(|one| one.procedure == Procedure::Stepwise)
+        {
+            self.begin_starred(switch.to, switch.ordered, now);
+        }
+    }
+
+    /// The network that was to be switched to cannot be reached.
+    fn fail_target(&mut self, now: Instant) {
+        let Some(switch) = self.switch else { return };
+        self.timers.stop_waits();
+        self.close_conduits(Close::Reset);
+        self.close_link(Close::Reset);
+        self.streams.take_off_conduits();
+        let back = switch.from.filter(|from| {
+            switch.procedure == Procedure::Stepwise && *from != switch.to && switch.failed.is_none()
+        });
+        if let Some(back) = back {
+            self.switch = Some(Switch {
+                failed: Some(switch.to),
+                ..switch
+            });
+            self.begin_starred(back, switch.ordered, now);
+            return;
+        }
+        self.switch = None;
+        self.phase = Phase::Detached;
+        self.lost.get_or_insert((switch.from, switch.started));
+        self.streams
+            .outputs
+            .push_back(Output::Event(Event::Unreachable { network: switch.to }));
+        if switch.ordered {
+            let failed = Some(switch.failed.unwrap_or(switch.to));
+            self.report(Switch { failed, ..switch }, false, now);
+        }
+        self.streams.outputs.push_back(Output::WakeDecision);
+    }
+
+    /// No progress over a link that is not known to be dead: ordered anew, on fresh conduits.
+    fn retry(&mut self, now: Instant) {
+        let Some((mut switch, (control, _))) = self.switch.zip(self.link.as_ref()) else {
+            return;
+        };
+        let control = *control;
+        if switch.retries >= bound::RETRIES {
+            self.lose_link(Loss::NoProgress, now);
+            return;
+        }
+        switch.retries += 1;
+        switch.number = self.next_number();
+        switch.procedure = Procedure::Starred;
+        switch.complete = false;
+        self.switch = Some(switch);
+        self.streams.take_off_conduits();
+        let stale: Vec<ConduitId> = self.streams.numbered_below(switch.number).collect();
+        for conduit in stale {
+            self.close(conduit, Close::Reset);
+        }
+        self.announce_move(control, now);
+    }
+
+    fn handle_refused(&mut self, code: RefusedCode, now: Instant) {
+        self.streams
+            .outputs
+            .push_back(Output::Event(Event::Refused { code }));
+        if code != RefusedCode::Superseded {
+            self.lose_link(Loss::ControlLost, now);
+            return;
+        }
+        self.streams.lose_session();
+        self.close_conduits(Close::Reset);
+        self.close_link(Close::Reset);
+        self.streams.stop_forwarding();
+        self.timers = Timers::default();
+        self.switch = None;
+        self.phase = Phase::Refused;
+    }
+
+    // === Time ===
+
+    /// Fires every timer that is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some((timer, _)) = self.timers.take_due(now) {
+            self.handle_timer(timer, now);
+        }
+        if let Some(deadline) = self.probe_deadline()
+            && deadline <= now
+        {
+            self.probe_due(deadline, now);
+        }
+        self.streams.handle_timeout(now);
+    }
+
+    /// The bound named `timer` has passed.
+    pub fn handle_timer(&mut self, timer: Timer, now: Instant) {
+        self.timers.stop(timer);
+        match timer {
+            Timer::Suspension => self.go_on_suspended(now),
+            Timer::ReplyProbe => self.send_probe(now),
+            Timer::Reply => self.reply_overdue(now),
+            Timer::Markers => {
+                if let Some(switch) = &mut self.switch {
+                    switch.complete = false;
+                }
+                self.await_ok(now);
+            }
+            Timer::Ok => self.give_up_stepwise(now),
+            Timer::Dial => {
+                self.dialling = None;
+                self.fail_target(now);
+            }
+            Timer::Renewal | Timer::AllRedirected => self.no_progress(timer, now),
+            Timer::Gap => self.settle_trail(true, now),
+            Timer::Probe => self.probe_due(now, now),
+            Timer::OtherNetwork | Timer::SwitchTimeout | Timer::Held => {}
+        }
+    }
+
+    fn reply_overdue(&mut self, now: Instant) {
+        let patience = self.patience(bound::REPLY);
+        let heard = self.link.as_ref().is_some_and(|(_, link)| {
+            link.unanswered_since.is_none() && link.last_heard + patience >= now
+        });
+        match &mut self.switch {
+            Some(switch) if heard && switch.extensions < bound::REPLY_EXTENSIONS => {
+                switch.extensions += 1;
+                self.await_reply(now);
+            }
+            _ => self.give_up_stepwise(now),
+        }
+    }
+
+    fn no_progress(&mut self, timer: Timer, now: Instant) {
+        let patience = self.patience(bound::PROGRESS);
+        let heard = self
+            .link
+            .as_ref()
+            .map(|(_, link)| link.last_heard + patience);
+        match heard.filter(|deadline| *deadline > now) {
+            Some(deadline) => self.timers.set(timer, deadline),
+            None => self.retry(now),
+        }
+    }
+
+    /// When the current link has to be probed, or judged.
+    fn probe_deadline(&self) -> Option<Instant> {
+        let (_, link) = self
+            .link
+            .as_ref()
+            .filter(|_| self.phase == Phase::Attached)?;
+        if link.unanswered_since.is_some() {
+            return Some(link.judge_at);
+        }
+        let idle = self.streams.active.is_empty();
+        let interval = if idle {
+            bound::PROBE_IDLE
+        } else {
+            bound::PROBE_BUSY
+        };
+        Some(link.last_heard + interval)
+    }
+
+    fn probe_due(&mut self, deadline: Instant, now: Instant) {
+        let slept = now.since(deadline) > bound::SLEPT;
+        let Some((_, link)) = &mut self.link else {
+            return;
+        };
+        if slept {
+            link.forgive(now);
+        }
+        let silence = link.patience(bound::SILENCE);
+        if link
+            .unanswered_since
+            .is_some_and(|since| since + silence <= now)
+        {
+            self.lose_link(Loss::Silent, now);
+            return;
+        }
+        self.send_probe(now);
+    }
+
+    fn send_probe(&mut self, now: Instant) {
+        if let Some((control, link)) = &mut self.link {
+            let token = link.next_probe(now);
+            let silent_at = link.unanswered_since.unwrap_or(now) + link.patience(bound::SILENCE);
+            link.judge_at = (now + bound::PROBE_BUSY).min(silent_at);
+            let control = *control;
+            self.push(control, Frame::Probe { token });
+        }
+    }
+
+    fn handle_probe_reply(&mut self, token: u64, now: Instant) {
+        if let Some((_, link)) = &mut self.link {
+            link.answered(token, now);
+            self.streams.set_round_trip(link.round_trip);
+        }
+    }
+
+    /// Tells the SNAPT, and the user, when the gap of the last switch is known.
+    fn settle_trail(&mut self, ask: bool, now: Instant) {
+        let Some((control, _)) = self.link.as_ref().filter(|_| self.phase == Phase::Attached)
+        else {
+            return;
+        };
+        let control = *control;
+        let number = self.renewed;
+        let Some(gap) = self.streams.settled_gap(now) else {
+            if ask {
+                self.timers.set(Timer::Gap, now + Duration::from_millis(10));
+            }
+            return;
+        };
+        if ask {
+            let steps = trail_from_start(&self.trail);
+            let gap_micros = gap.map(to_micros);
+            self.push(
+                control,
+                Frame::Trail(Trail {
+                    number,
+                    gap_micros,
+                    steps,
+                }),
+            );
+        }
+        let Some(theirs) = self.peer_trail.remove(&number) else {
+            return;
+        };
+        self.peer_trail.clear();
+        let gap = gap.max(theirs.gap_micros.map(Duration::from_micros));
+        let event = Event::Settled {
+            number,
+            gap,
+            trail: theirs.steps,
+        };
+        self.streams.outputs.push_back(Output::Event(event));
+    }
+
+    // === Small things ===
+
+    const fn next_number(&mut self) -> u64 {
+        self.number += 1;
+        self.number
+    }
+
+    fn is_number(&self, number: u64) -> bool {
+        self.switch.is_some_and(|switch| switch.number == number)
+    }
+
+    fn control_and_number(&self) -> Option<(ConduitId, u64)> {
+        Some((self.link.as_ref()?.0, self.switch?.number))
+    }
+
+    fn patience(&self, least: Duration) -> Duration {
+        self.link
+            .as_ref()
+            .map_or(least, |(_, link)| link.patience(least))
+    }
+
+    fn mark(&mut self, step: Step, now: Instant) {
+        self.trail.mark(step, now);
+    }
+
+    fn mark_by(&mut self, switch: Switch, planned: u8, starred: u8, now: Instant) {
+        self.mark(
+            match switch.procedure {
+                Procedure::Stepwise => Step::cnapt(planned),
+                Procedure::Starred => Step::cnapt_star(starred),
+            },
+            now,
+        );
+    }
+
+    fn greet(&mut self, conduit: ConduitId, link: LinkNumber, role: Role) {
+        let hello = Hello {
+            oldest: VERSION,
+            newest: VERSION,
+            role,
+            instance: self.instance,
+            link,
+        };
+        self.push(conduit, Frame::Hello(hello));
+    }
+
+    fn push(&mut self, conduit: ConduitId, frame: Frame) {
+        self.streams.push_frame(conduit, frame);
+    }
+
+    fn close(&mut self, conduit: ConduitId, how: Close) {
+        self.streams.close_conduit(conduit, how);
+    }
+
+    fn close_spares(&mut self, control: ConduitId) {
+        let spares: Vec<ConduitId> = self
+            .streams
+            .conduits
+            .iter()
+            .filter(|(id, conduit)| **id != control && conduit.number.is_none())
+            .map(|(id, _)| *id)
+            .collect();
+        for spare in spares {
+            self.close(spare, Close::Drain);
+        }
+    }
+
+    /// Closes every conduit but the control channel.
+    fn close_conduits(&mut self, how: Close) {
+        let control = self.link.as_ref().map(|(control, _)| *control);
+        let all: Vec<ConduitId> = self
+            .streams
+            .conduits
+            .keys()
+            .copied()
+            .filter(|id| Some(*id) != control)
+            .collect();
+        for conduit in all {
+            self.close(conduit, how);
+        }
+    }
+
+    fn close_link(&mut self, how: Close) {
+        if let Some((control, _)) = self.link.take() {
+            self.close(control, how);
+        }
+        self.dialling = None;
+    }
+}
+
+/// The steps with their time since the first.
+pub(super) fn trail_from_start(trail: &StepTrail) -> Vec<(Step, u64)> {
+    let start = trail
+        .steps()
+        .first()
+        .map_or(Instant::default(), |(_, at)| *at);
+    trail
+        .steps()
+        .iter()
+        .map(|(step, at)| (*step, to_micros(at.since(start))))
+        .collect()
+}
+
+pub(super) fn to_micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,955 @@
+//! The SNAPT's session machine, one for each CNAPT ID: SNAPT-1..23 and SNAPT-0*..16*.
+//!
+//! It follows the CNAPT's numbered orders. A link belongs to the instance that its HELLO names; a new
+//! instance takes the session over with its first switch message, and until then its conduits are
+//! only held.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::cnapt::{to_micros, trail_from_start};
+use super::link::Link;
+use super::timer::Timers;
+use super::{Close, Event, Output, Procedure, Timer, bound};
+use crate::step::{Step, StepTrail};
+use crate::stream::{CreditPool, INITIAL_LIMIT, PeerMisbehaved, STREAMS, Streams};
+use crate::wire::{
+    Attach, Attached, CatalogueEntry, Frame, Hello, RefusedCode, Renew, Role, Trail, VERSION,
+};
+use crate::{CnaptId, ConduitId, Instance, Instant, Side};
+
+/// What the machine waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnaptPhase {
+    /// The first switch message of its CNAPT.
+    New,
+    /// The session runs.
+    Attached,
+    /// SNAPT-10: the CNAPT's markers.
+    AwaitMarkers,
+    /// SNAPT-12: CLIENT_SERVICES_READY_FOR_REDIRECTION.
+    AwaitClientServices,
+    /// SNAPT-16: SWITCH_STEP2.
+    AwaitStep2,
+    /// SNAPT-20, SNAPT-12*: the CNAPT's RENEW.
+    AwaitRenewal(Procedure),
+    /// SNAPT-0*: SWITCH_UNEXPECTED, at most for the switch timeout.
+    AwaitUnexpected,
+    /// Over: by the switch timeout, or because the CNAPT left.
+    Released,
+}
+
+/// What a session is made with.
+#[derive(Clone, Debug)]
+pub struct SnaptOptions {
+    /// The CNAPT that it belongs to.
+    pub cnapt: CnaptId,
+    /// This process.
+    pub instance: Instance,
+    /// The session's name.
+    pub session: u64,
+    /// Where the CNAPT's client services are offered.
+    pub virtual_ip: IpAddr,
+    /// The server services.
+    pub services: Vec<CatalogueEntry>,
+    /// How long a silent CNAPT's session is kept (R13).
+    pub switch_timeout: Duration,
+}
+
+#[derive(Debug)]
+struct SnaptLink {
+    link: Link,
+    instance: Instance,
+}
+
+#[derive(Debug)]
+struct Held {
+    hello: Hello,
+    since: Instant,
+}
+
+/// The session of one CNAPT at the server.
+#[derive(Debug)]
+pub struct Snapt {
+    options: SnaptOptions,
+    pool: CreditPool,
+    /// The CNAPT instance that the streams belong to.
+    cnapt: Option<Instance>,
+    phase: SnaptPhase,
+    streams: Streams,
+    /// By control conduit.
+    links: BTreeMap<ConduitId, SnaptLink>,
+    held: BTreeMap<ConduitId, Held>,
+    /// The highest switch number that was followed.
+    number: u64,
+    /// The last switch after which the CNAPT showed that it had our RENEW.
+    renewed: u64,
+    /// The link that the current switch message came by.
+    moving_to: Option<ConduitId>,
+    markers: usize,
+    markers_expected: usize,
+    complete: bool,
+    timers: Timers,
+    trail: StepTrail,
+    peer_trail: BTreeMap<u64, Trail>,
+}
+
+impl Snapt {
+    /// A session that no link has joined yet.
+    pub fn new(options: SnaptOptions, pool: CreditPool) -> Self {
+        let streams = fresh_streams(&options, &pool);
+        Self {
+            options,
+            pool,
+            cnapt: None,
+            phase: SnaptPhase::New,
+            streams,
+            links: BTreeMap::new(),
+            held: BTreeMap::new(),
+            number: 0,
+            renewed: 0,
+            moving_to: None,
+            markers: 0,
+            markers_expected: 0,
+            complete: false,
+            timers: Timers::default(),
+            trail: StepTrail::default(),
+            peer_trail: BTreeMap::new(),
+        }
+    }
+
+    // === What can be asked ===
+
+    /// What it waits for.
+    pub const fn phase(&self) -> SnaptPhase {
+        self.phase
+    }
+
+    /// The streams.
+    pub const fn streams(&self) -> &Streams {
+        &self.streams
+    }
+
+    /// The streams, for conduit and application tasks.
+    pub const fn streams_mut(&mut self) -> &mut Streams {
+        &mut self.streams
+    }
+
+    /// The steps of the last switch.
+    pub const fn trail(&self) -> &StepTrail {
+        &self.trail
+    }
+
+    /// The control conduit of the link that carries.
+    pub const fn current_link(&self) -> Option<ConduitId> {
+        self.streams.current
+    }
+
+    /// Whether nothing is read from this conduit for now: its link has not attached, or its instance
+    /// has not taken over.
+    pub fn is_held(&self, conduit: ConduitId) -> bool {
+        self.held.contains_key(&conduit)
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.streams.outputs.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        [self.timers.next(), self.streams.next_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The timers that run, for a model that fires any of them.
+    pub fn armed_timers(&self) -> Vec<Timer> {
+        self.timers.armed().collect()
+    }
+
+    // === The shell's reports ===
+
+    /// A conduit of this CNAPT is there, and its first frame.
+    pub fn conduit_arrived(&mut self, conduit: ConduitId, hello: Hello, now: Instant) {
+        if hello.oldest > VERSION || hello.newest < VERSION {
+            self.streams.add_conduit(conduit, conduit);
+            self.refuse(conduit, RefusedCode::Version);
+            return;
+        }
+        match hello.role {
+            Role::Control => {
+                self.streams.add_conduit(conduit, conduit);
+                let link = Link::new(hello.link, now);
+                self.links.insert(
+                    conduit,
+                    SnaptLink {
+                        link,
+                        instance: hello.instance,
+                    },
+                );
+                self.greet(conduit, hello);
+            }
+            Role::Conduit => {
+                self.held.insert(conduit, Held { hello, since: now });
+                self.accept_held();
+                self.bound_held(now);
+            }
+        }
+    }
+
+    /// Takes in the held conduits whose link is attached and whose instance has the session.
+    fn accept_held(&mut self) {
+        let ready: Vec<(ConduitId, ConduitId)> = self
+            .held
+            .iter()
+            .filter_map(|(id, held)| Some((*id, self.link_of(&held.hello)?)))
+            .collect();
+        for (conduit, link) in ready {
+            if let Some(held) = self.held.remove(&conduit) {
+                self.streams.add_conduit(conduit, link);
+                self.greet(conduit, held.hello);
+            }
+        }
+    }
+
+    fn link_of(&self, hello: &Hello) -> Option<ConduitId> {
+        self.links
+            .iter()
+            .find(|(_, one)| {
+                one.link.attached
+                    && one.instance == hello.instance
+                    && one.link.number == hello.link
+                    && self.cnapt == Some(hello.instance)
+            })
+            .map(|(id, _)| *id)
+    }
+
+    fn bound_held(&mut self, now: Instant) {
+        while self.held.len() > bound::HELD_CONDUITS {
+            let oldest = self
+                .held
+                .iter()
+                .min_by_key(|(_, held)| held.since)
+                .map(|(id, _)| *id);
+            let Some(oldest) = oldest else { break };
+            self.drop_held(oldest);
+        }
+        if let Some(since) = self.held.values().map(|held| held.since).min() {
+            self.timers.set(Timer::Held, since + bound::HELD);
+        }
+        let _ = now;
+    }
+
+    fn drop_held(&mut self, conduit: ConduitId) {
+        self.held.remove(&conduit);
+        self.streams.outputs.push_back(Output::Close {
+            conduit,
+            how: Close::Reset,
+            rest: Bytes::new(),
+        });
+    }
+
+    /// A conduit ended, clean or not.
+    pub fn conduit_ended(&mut self, conduit: ConduitId, now: Instant) {
+        if self.held.remove(&conduit).is_some() {
+            return;
+        }
+        if self.links.contains_key(&conduit) {
+            self.end_link(conduit, Close::Reset);
+            self.streams.remove_conduit(conduit);
+            self.note_link_lost(conduit, now);
+            return;
+        }
+        if let Some(state) = self.streams.conduits.get(&conduit)
+            && self.phase == SnaptPhase::AwaitMarkers
+            && state.number.is_some_and(|number| number < self.number)
+            && !state.marker_arrived
+        {
+            self.complete = false;
+            self.markers += 1;
+        }
+        self.streams.remove_conduit(conduit);
+        self.check_markers(now);
+    }
+
+    /// The link of `control` is gone; what that means depends on what it was for.
+    fn note_link_lost(&mut self, control: ConduitId, now: Instant) {
+        let carries = self.streams.current == Some(control);
+        match self.phase {
+            SnaptPhase::Attached | SnaptPhase::AwaitMarkers | SnaptPhase::AwaitClientServices
+                if carries =>
+            {
+                self.await_unexpected(now);
+            }
+            SnaptPhase::AwaitRenewal(_) if self.moving_to == Some(control) => {
+                self.await_unexpected(now);
+            }
+            SnaptPhase::New
+            | SnaptPhase::Attached
+            | SnaptPhase::AwaitMarkers
+            | SnaptPhase::AwaitClientServices
+            | SnaptPhase::AwaitStep2
+            | SnaptPhase::AwaitRenewal(_)
+            | SnaptPhase::AwaitUnexpected
+            | SnaptPhase::Released => {}
+        }
+    }
+
+    /// SNAPT-0*.
+    fn await_unexpected(&mut self, now: Instant) {
+        self.streams.stop_forwarding();
+        self.streams.take_off_conduits();
+        self.timers.stop_waits();
+        self.mark(Step::snapt_star(0), now);
+        self.phase = SnaptPhase::AwaitUnexpected;
+        self.timers
+            .set(Timer::SwitchTimeout, now + self.options.switch_timeout);
+        self.streams
+            .outputs
+            .push_back(Output::Event(Event::Detached));
+    }
+
+    /// Something came by this conduit.
+    pub fn heard(&mut self, conduit: ConduitId, now: Instant) {
+        if let Some(state) = self.streams.conduits.get(&conduit)
+            && let Some(link) = self.links.get_mut(&state.link)
+        {
+            link.link.heard(now);
+        }
+    }
+
+    /// A frame came by this conduit.
+    ///
+    /// # Errors
+    ///
+    /// If the CNAPT broke a rule; the shell closes the conduit and reports its end.
+    pub fn handle_frame(
+        &mut self,
+        conduit: ConduitId,
+        frame: &Frame,
+        now: Instant,
+    ) -> Result<(), PeerMisbehaved> {
+        let Some(state) = self.streams.conduits.get(&conduit) else {
+            return Ok(());
+        };
+        let link = state.link;
+        let of_session = self
+            .links
+            .get(&link)
+            .is_some_and(|one| Some(one.instance) == self.cnapt);
+        match frame {
+            Frame::Open { .. }
+            | Frame::Opened { .. }
+            | Frame::OpenRefused { .. }
+            | Frame::Received { .. }
+            | Frame::End { .. }
+            | Frame::Stop { .. }
+            | Frame::Settled { .. }
+                if of_session =>
+            {
+                self.streams.handle_frame(frame, now)
+            }
+            Frame::Use { number } if link != conduit && of_session => {
+                self.handle_use(conduit, *number);
+                Ok(())
+            }
+            Frame::LastMessageBeforeRedirection if of_session => {
+                self.handle_marker(conduit, now);
+                Ok(())
+            }
+            Frame::Attach(attach) if link == conduit => self.handle_attach(conduit, attach, now),
+            Frame::SwitchStep2 { number, cnapt, .. }
+            | Frame::SwitchUnexpected { number, cnapt, .. }
+                if link == conduit =>
+            {
+                self.check_identity(*cnapt)?;
+                let step2 = matches!(frame, Frame::SwitchStep2 { .. });
+                self.handle_move(conduit, *number, step2, now)
+            }
+            Frame::SwitchStep1 { .. }
+            | Frame::ClientServicesReadyForRedirection { .. }
+            | Frame::Renew(_)
+            | Frame::Probe { .. }
+            | Frame::ProbeReply { .. }
+            | Frame::Trail(_)
+            | Frame::Detach
+                if link == conduit =>
+            {
+                self.handle_control(conduit, frame, of_session, now)
+            }
+            Frame::Hello(_)
+            | Frame::Use { .. }
+            | Frame::Attach(_)
+            | Frame::Attached(_)
+            | Frame::Renew(_)
+            | Frame::SwitchStep1 { .. }
+            | Frame::Ack { .. }
+            | Frame::OkToRedirection { .. }
+            | Frame::ClientServicesReadyForRedirection { .. }
+            | Frame::ServerServicesReadyForRedirection { .. }
+            | Frame::SwitchStep2 { .. }
+            | Frame::SwitchUnexpected { .. }
+            | Frame::AllRedirected { .. }
+            | Frame::Probe { .. }
+            | Frame::ProbeReply { .. }
+            | Frame::Trail(_)
+            | Frame::Refused { .. }
+            | Frame::Detach
+            | Frame::Open { .. }
+            | Frame::Opened { .. }
+            | Frame::OpenRefused { .. }
+            | Frame::Received { .. }
+            | Frame::End { .. }
+            | Frame::Stop { .. }
+            | Frame::Settled { .. }
+            | Frame::LastMessageBeforeRedirection => {
+                Err(PeerMisbehaved::NotAllowed("from a CNAPT, or not here"))
+            }
+        }
+    }
+
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "handle_frame names every frame once"
+    )]
+    fn handle_control(
+        &mut self,
+        control: ConduitId,
+        frame: &Frame,
+        of_session: bool,
+        now: Instant,
+    ) -> Result<(), PeerMisbehaved> {
+        match frame {
+            Frame::Probe { token } => {
+                self.streams
+                    .push_frame(control, Frame::ProbeReply { token: *token });
+            }
+            Frame::ProbeReply { token } => {
+                if let Some(link) = self.links.get_mut(&control) {
+                    link.link.answered(*token, now);
+                    self.streams.set_round_trip(link.link.round_trip);
+                }
+            }
+            _ if !of_session => {}
+            Frame::SwitchStep1 {
+                number,
+                cnapt,
+                conduits,
+            } => {
+                self.check_identity(*cnapt)?;
+                self.handle_step1(control, *number, *conduits as usize, now);
+            }
+            Frame::ClientServicesReadyForRedirection { number } => {
+                self.handle_client_services_ready(control, *number, now);
+            }
+            Frame::Renew(renew) => return self.handle_renew(control, renew, now),
+            Frame::Trail(trail) => {
+                self.renewed = self.renewed.max(trail.number.min(self.number));
+                self.peer_trail.insert(trail.number, trail.clone());
+                self.settle_trail(false, now);
+            }
+            Frame::Detach => self.release(true),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn check_identity(&self, cnapt: CnaptId) -> Result<(), PeerMisbehaved> {
+        if cnapt == self.options.cnapt {
+            Ok(())
+        } else {
+            Err(PeerMisbehaved::WrongIdentity)
+        }
+    }
+
+    // === Attaching ===
+
+    fn handle_attach(
+        &mut self,
+        control: ConduitId,
+        attach: &Attach,
+        now: Instant,
+    ) -> Result<(), PeerMisbehaved> {
+        self.check_identity(attach.cnapt)?;
+        let Some(link) = self.links.get_mut(&control) else {
+            return Ok(());
+        };
+        link.link.attached = true;
+        link.link.heard(now);
+        let attached = Attached {
+            snapt: self.options.instance,
+            session: self.options.session,
+            virtual_ip: self.options.virtual_ip,
+            initial_limit: INITIAL_LIMIT,
+            streams: STREAMS,
+            services: self.options.services.clone(),
+        };
+        if Some(link.instance) == self.cnapt {
+            self.streams
+                .set_peer_limits(attach.initial_limit, attach.streams);
+        }
+        self.streams.push_frame(control, Frame::Attached(attached));
+        self.accept_held();
+        Ok(())
+    }
+
+    /// A new instance of the CNAPT has given its first order: everything of the old one ends before
+    /// anything more is read.
+    fn take_over(&mut self, instance: Instance) {
+        let old: Vec<ConduitId> = self
+            .links
+            .iter()
+            .filter(|(_, link)| link.instance != instance)
+            .map(|(control, _)| *control)
+            .collect();
+        for control in old {
+            self.streams.push_frame(
+                control,
+                Frame::Refused {
+                    code: RefusedCode::Superseded,
+                },
+            );
+            self.end_link(control, Close::Drain);
+        }
+        let streams = self.streams.lose_session();
+        if self.cnapt.is_some() {
+            self.streams
+                .outputs
+                .push_back(Output::Event(Event::TakenOver { streams }));
+        }
+        self.cnapt = Some(instance);
+        self.number = 0;
+        self.renewed = 0;
+        self.streams.number = 0;
+        self.timers.stop_waits();
+        self.peer_trail.clear();
+        self.phase = SnaptPhase::New;
+    }
+
+    // === The planned switch, step by step ===
+
+    fn handle_step1(&mut self, control: ConduitId, number: u64, conduits: usize, now: Instant) {
+        let current = self.streams.current == Some(control);
+        if number <= self.number || self.phase != SnaptPhase::Attached || !current {
+            return;
+        }
+        self.trail.clear();
+        self.mark(Step::snapt(1), now);
+        self.number = number;
+        self.streams.start_gap(now);
+        for step in 2..=4 {
+            self.mark(Step::snapt(step), now);
+        }
+        self.streams.stop_forwarding();
+        self.mark(Step::snapt(5), now);
+        self.mark(Step::snapt(6), now);
+        self.complete = true;
+        self.markers_expected = conduits;
+        self.markers = self
+            .streams
+            .numbered_below(number)
+            .filter(|id| {
+                self.streams
+                    .conduits
+                    .get(id)
+                    .is_some_and(|one| one.marker_arrived)
+            })
+            .count();
+        self.mark(Step::snapt(7), now);
+        self.streams.mark_conduits(number);
+        self.mark(Step::snapt(8), now);
+        self.streams.push_frame(control, Frame::Ack { number });
+        self.mark(Step::snapt(9), now);
+        self.mark(Step::snapt(10), now);
+        self.phase = SnaptPhase::AwaitMarkers;
+        self.timers.set(
+            Timer::Markers,
+            now + self.patience(control, bound::PROGRESS),
+        );
+        self.check_markers(now);
+    }
+
+    /// A conduit is used from now on. One whose number is over already is answered with its marker.
+    fn handle_use(&mut self, conduit: ConduitId, number: u64) {
+        if let Some(state) = self.streams.conduits.get_mut(&conduit)
+            && state.number.is_none()
+        {
+            state.number = Some(number);
+        }
+        if number < self.number {
+            self.streams.mark_conduits(self.number);
+        }
+    }
+
+    fn handle_marker(&mut self, conduit: ConduitId, now: Instant) {
+        let number = self.number;
+        let Some(state) = self.streams.conduits.get_mut(&conduit) else {
+            return;
+        };
+        let counts = !state.marker_arrived && state.number.is_some_and(|of| of < number);
+        state.marker_arrived = true;
+        if counts {
+            self.markers += 1;
+        }
+        if self.phase == SnaptPhase::AwaitMarkers {
+            self.timers.set(
+                Timer::Markers,
+                now + self.patience(conduit, bound::PROGRESS),
+            );
+        }
+        self.check_markers(now);
+    }
+
+    fn check_markers(&mut self, now: Instant) {
+        if self.phase == SnaptPhase::AwaitMarkers && self.markers >= self.markers_expected {
+            self.allow_redirection(now);
+        }
+    }
+
+    fn allow_redirection(&mut self, now: Instant) {
+        let Some(control) = self.streams.current else {
+            return;
+        };
+        let (number, complete) = (self.number, self.complete);
+        self.timers.stop_waits();
+        self.streams
+            .push_frame(control, Frame::OkToRedirection { number, complete });
+        self.mark(Step::snapt(11), now);
+        self.mark(Step::snapt(12), now);
+        self.phase = SnaptPhase::AwaitClientServices;
+        self.timers
+            .set(Timer::OtherNetwork, now + bound::OTHER_NETWORK);
+    }
+
+    fn handle_client_services_ready(&mut self, control: ConduitId, number: u64, now: Instant) {
+        if self.phase != SnaptPhase::AwaitClientServices || number != self.number {
+            return;
+        }
+        self.timers.stop_waits();
+        self.streams.take_off_conduits();
+        self.mark(Step::snapt(13), now);
+        self.close_conduits_of(control, Close::Drain);
+        self.mark(Step::snapt(14), now);
+        let ready = Frame::ServerServicesReadyForRedirection { number };
+        self.streams.push_frame(control, ready);
+        self.mark(Step::snapt(15), now);
+        self.mark(Step::snapt(16), now);
+        self.phase = SnaptPhase::AwaitStep2;
+        self.timers
+            .set(Timer::OtherNetwork, now + bound::OTHER_NETWORK);
+    }
+
+    // === Both: the new link ===
+
+    /// SWITCH_STEP2 or SWITCH_UNEXPECTED. The former is taken as the latter wherever it does not
+    /// end the wait of SNAPT-16.
+    fn handle_move(
+        &mut self,
+        control: ConduitId,
+        number: u64,
+        step2: bool,
+        now: Instant,
+    ) -> Result<(), PeerMisbehaved> {
+        let Some(link) = self.links.get(&control) else {
+            return Ok(());
+        };
+        if !link.link.attached {
+            return Err(PeerMisbehaved::NotAllowed("a switch before ATTACH"));
+        }
+        let instance = link.instance;
+        if self.cnapt != Some(instance) {
+            self.take_over(instance);
+            self.accept_held();
+        }
+        let awaited = step2 && self.phase == SnaptPhase::AwaitStep2 && number == self.number;
+        let late = step2 && self.phase == SnaptPhase::AwaitUnexpected && number == self.number;
+        if awaited {
+            self.redirect(control, Procedure::Stepwise, now);
+        } else if number > self.number || late {
+            self.begin_unexpected(number, now);
+            self.redirect(control, Procedure::Starred, now);
+        }
+        Ok(())
+    }
+
+    fn begin_unexpected(&mut self, number: u64, now: Instant) {
+        let waiting = self.phase == SnaptPhase::AwaitUnexpected;
+        if self.phase == SnaptPhase::Attached {
+            self.trail.clear();
+        }
+        if !waiting {
+            self.streams.start_gap(now);
+        }
+        self.number = number;
+        self.complete = false;
+        for step in 1..=4 {
+            self.mark(Step::snapt_star(step), now);
+        }
+        self.streams.stop_forwarding();
+        self.mark(Step::snapt_star(5), now);
+        self.streams.take_off_conduits();
+        self.mark(Step::snapt_star(6), now);
+    }
+
+    /// SNAPT-17..20, SNAPT-7*..12*.
+    fn redirect(&mut self, control: ConduitId, procedure: Procedure, now: Instant) {
+        self.timers.stop_waits();
+        self.moving_to = Some(control);
+        if procedure == Procedure::Starred {
+            self.mark(Step::snapt_star(7), now);
+            let stale: Vec<ConduitId> = self.streams.numbered_below(self.number).collect();
+            for conduit in stale {
+                self.streams.close_conduit(conduit, Close::Reset);
+            }
+            self.mark(Step::snapt_star(8), now);
+        }
+        let others: Vec<ConduitId> = self
+            .links
+            .keys()
+            .copied()
+            .filter(|link| *link != control)
+            .collect();
+        for other in others {
+            self.end_link(other, Close::Reset);
+        }
+        let (address, flows, sockets) = match procedure {
+            Procedure::Stepwise => (Step::snapt(17), Step::snapt(18), Step::snapt(19)),
+            Procedure::Starred => (
+                Step::snapt_star(9),
+                Step::snapt_star(10),
+                Step::snapt_star(11),
+            ),
+        };
+        self.mark(address, now);
+        self.mark(flows, now);
+        for piece in self.streams.renew(self.number, self.renewed) {
+            self.streams.push_frame(control, piece);
+        }
+        self.mark(sockets, now);
+        self.mark(
+            match procedure {
+                Procedure::Stepwise => Step::snapt(20),
+                Procedure::Starred => Step::snapt_star(12),
+            },
+            now,
+        );
+        self.phase = SnaptPhase::AwaitRenewal(procedure);
+    }
+
+    fn handle_renew(
+        &mut self,
+        control: ConduitId,
+        renew: &Renew,
+        now: Instant,
+    ) -> Result<(), PeerMisbehaved> {
+        if renew.number != self.number || self.moving_to != Some(control) {
+            return Ok(());
+        }
+        self.streams.handle_renew(renew)?;
+        if let SnaptPhase::AwaitRenewal(procedure) = self.phase
+            && renew.last
+        {
+            self.finish_switch(control, procedure, now);
+        }
+        Ok(())
+    }
+
+    fn finish_switch(&mut self, control: ConduitId, procedure: Procedure, now: Instant) {
+        let (number, complete) = (self.number, self.complete);
+        let (redirect, tell) = match procedure {
+            Procedure::Stepwise => (Step::snapt(21), Step::snapt(22)),
+            Procedure::Starred => (Step::snapt_star(13), Step::snapt_star(14)),
+        };
+        self.mark(redirect, now);
+        self.streams
+            .push_frame(control, Frame::AllRedirected { number, complete });
+        self.mark(tell, now);
+        match procedure {
+            Procedure::Stepwise => self.mark(Step::snapt(23), now),
+            Procedure::Starred => {
+                self.mark(Step::snapt_star(15), now);
+                self.mark(Step::snapt_star(16), now);
+            }
+        }
+        self.timers.stop_waits();
+        self.phase = SnaptPhase::Attached;
+        self.streams.forward_on(control, number);
+        self.streams.end_gap(now);
+        self.timers.set(Timer::Gap, now);
+        self.streams
+            .outputs
+            .push_back(Output::Event(Event::Redirected {
+                number,
+                link: control,
+            }));
+        if let Some(link) = self.links.get_mut(&control) {
+            let token = link.link.next_probe(now);
+            self.streams.push_frame(control, Frame::Probe { token });
+        }
+    }
+
+    // === Time ===
+
+    /// Fires every timer that is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some((timer, _)) = self.timers.take_due(now) {
+            self.handle_timer(timer, now);
+        }
+        self.streams.handle_timeout(now);
+    }
+
+    /// The bound named `timer` has passed.
+    pub fn handle_timer(&mut self, timer: Timer, now: Instant) {
+        self.timers.stop(timer);
+        match timer {
+            Timer::Markers => {
+                self.complete = false;
+                self.allow_redirection(now);
+            }
+            Timer::OtherNetwork => self.await_unexpected(now),
+            Timer::SwitchTimeout => self.release(false),
+            Timer::Gap => self.settle_trail(true, now),
+            Timer::Held => {
+                let late: Vec<ConduitId> = self
+                    .held
+                    .iter()
+                    .filter(|(_, held)| held.since + bound::HELD <= now)
+                    .map(|(id, _)| *id)
+                    .collect();
+                for conduit in late {
+                    self.drop_held(conduit);
+                }
+                self.bound_held(now);
+            }
+            // The CNAPT's: SNAPT-20 and SNAPT-12* wait for its SWITCH_UNEXPECTED or its link's end.
+            Timer::Suspension
+            | Timer::Reply
+            | Timer::ReplyProbe
+            | Timer::Ok
+            | Timer::Dial
+            | Timer::Renewal
+            | Timer::AllRedirected
+            | Timer::Probe => {}
+        }
+    }
+
+    /// R13: the session's resources are released; every application connection is reset.
+    fn release(&mut self, left: bool) {
+        let streams = self.streams.lose_session();
+        let links: Vec<ConduitId> = self.links.keys().copied().collect();
+        for link in links {
+            self.end_link(link, Close::Drain);
+        }
+        let held: Vec<ConduitId> = self.held.keys().copied().collect();
+        for conduit in held {
+            self.drop_held(conduit);
+        }
+        self.timers = Timers::default();
+        self.phase = SnaptPhase::Released;
+        self.streams
+            .outputs
+            .push_back(Output::Event(Event::Released { streams, left }));
+    }
+
+    fn settle_trail(&mut self, ask: bool, now: Instant) {
+        let Some(control) = self
+            .streams
+            .current
+            .filter(|_| self.phase == SnaptPhase::Attached)
+        else {
+            return;
+        };
+        let Some(gap) = self.streams.settled_gap(now) else {
+            if ask {
+                self.timers.set(Timer::Gap, now + Duration::from_millis(10));
+            }
+            return;
+        };
+        let number = self.number;
+        if ask {
+            let steps = trail_from_start(&self.trail);
+            let gap_micros = gap.map(to_micros);
+            self.streams.push_frame(
+                control,
+                Frame::Trail(Trail {
+                    number,
+                    gap_micros,
+                    steps,
+                }),
+            );
+        }
+        let Some(theirs) = self.peer_trail.remove(&number) else {
+            return;
+        };
+        self.peer_trail.clear();
+        let gap = gap.max(theirs.gap_micros.map(Duration::from_micros));
+        let event = Event::Settled {
+            number,
+            gap,
+            trail: theirs.steps,
+        };
+        self.streams.outputs.push_back(Output::Event(event));
+    }
+
+    // === Small things ===
+
+    fn greet(&mut self, conduit: ConduitId, theirs: Hello) {
+        let hello = Hello {
+            oldest: VERSION,
+            newest: VERSION,
+            instance: self.options.instance,
+            role: theirs.role,
+            link: theirs.link,
+        };
+        self.streams.push_frame(conduit, Frame::Hello(hello));
+    }
+
+    fn refuse(&mut self, conduit: ConduitId, code: RefusedCode) {
+        self.streams.push_frame(conduit, Frame::Refused { code });
+        self.streams.close_conduit(conduit, Close::Drain);
+    }
+
+    fn close_conduits_of(&mut self, link: ConduitId, how: Close) {
+        let of_link: Vec<ConduitId> = self
+            .streams
+            .conduits
+            .iter()
+            .filter(|(id, conduit)| conduit.link == link && **id != link)
+            .map(|(id, _)| *id)
+            .collect();
+        for conduit in of_link {
+            self.streams.close_conduit(conduit, how);
+        }
+    }
+
+    /// Ends a link with all its conduits.
+    fn end_link(&mut self, control: ConduitId, how: Close) {
+        self.close_conduits_of(control, how);
+        if self.links.remove(&control).is_some() && self.streams.conduits.contains_key(&control) {
+            self.streams.close_conduit(control, how);
+        }
+    }
+
+    fn patience(&self, conduit: ConduitId, least: Duration) -> Duration {
+        let link = self
+            .streams
+            .conduits
+            .get(&conduit)
+            .and_then(|one| self.links.get(&one.link));
+        link.map_or(least, |link| link.link.patience(least))
+    }
+
+    fn mark(&mut self, step: Step, now: Instant) {
+        self.trail.mark(step, now);
+    }
+}
+
+fn fresh_streams(options: &SnaptOptions, pool: &CreditPool) -> Streams {
+    let names = options.services.iter().map(|service| service.name.clone());
+    Streams::new(Side::Snapt, names, pool.clone())
+}

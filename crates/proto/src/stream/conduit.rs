@@ -1,0 +1,501 @@
+//! Which conduit carries which frame, and what goes out next on each.
+//!
+//! A busy stream has a conduit to itself while there are enough; then the least loaded is shared. An
+//! idle stream holds none. The CNAPT numbers a spare conduit with USE when it first needs it; the
+//! SNAPT sends only on conduits that were numbered, under the current number or a higher one, and on
+//! the control channel while there is none. Acknowledgements of ends and SETTLED always take the
+//! control channel (design rule 5).
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::record::{Acknowledge, Opening, Stream};
+use super::table::Streams;
+use crate::session::{Close, Output, bound};
+use crate::wire::{DATA_PAYLOAD_BYTES, Frame, encode, encode_data_header};
+use crate::{ConduitId, Instant, Side, StreamId};
+
+/// The most conduits of one link beside the control channel. More would help only where that many
+/// streams are busy at once, and each costs both sides a TLS connection.
+pub const MAX_CONDUITS: usize = 16;
+
+/// Conduits that a link keeps ready beyond those in use, so that the next busy stream waits for no
+/// handshake.
+pub const SPARE_CONDUITS: usize = 2;
+
+/// What one turn of a conduit's writer takes: beyond it, a marker or an urgent frame would wait.
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// How much one stream may send before the next one on the same conduit has its turn.
+const TURN_BYTES: usize = 16 * 1024;
+
+/// The place of LAST_MESSAGE_BEFORE_REDIRECTION in one direction of a conduit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Marker {
+    None,
+    Due,
+    Sent,
+}
+
+#[derive(Debug)]
+pub(crate) struct Conduit {
+    /// The control conduit of its link; its own id if it is that.
+    pub(crate) link: ConduitId,
+    pub(crate) number: Option<u64>,
+    pub(crate) use_due: bool,
+    /// Frames of the link and the session.
+    pub(crate) frames: VecDeque<Frame>,
+    pub(crate) ready: VecDeque<StreamId>,
+    /// Active streams that have their place here.
+    pub(crate) load: usize,
+    pub(crate) marker: Marker,
+    pub(crate) marker_arrived: bool,
+    /// The shell has been told that there is something to send, or has not asked in vain since.
+    pub(crate) awake: bool,
+}
+
+impl Conduit {
+    pub(crate) const fn new(link: ConduitId) -> Self {
+        Self {
+            link,
+            number: None,
+            use_due: false,
+            frames: VecDeque::new(),
+            ready: VecDeque::new(),
+            load: 0,
+            marker: Marker::None,
+            marker_arrived: false,
+            awake: false,
+        }
+    }
+}
+
+/// Bytes on their way out of one conduit: frames, and payloads that are not copied.
+#[derive(Debug, Default)]
+pub struct Transmit {
+    chunks: VecDeque<Bytes>,
+    frames: BytesMut,
+    remaining: usize,
+}
+
+impl Transmit {
+    fn push_frame(&mut self, frame: &Frame) {
+        let before = self.frames.len();
+        encode(&mut self.frames, frame);
+        self.remaining += self.frames.len() - before;
+    }
+
+    fn push_data(&mut self, stream: StreamId, offset: u64, payload: Bytes) {
+        let before = self.frames.len();
+        encode_data_header(&mut self.frames, stream, offset, payload.len());
+        self.remaining += self.frames.len() - before + payload.len();
+        self.seal();
+        self.chunks.push_back(payload);
+    }
+
+    fn seal(&mut self) {
+        if !self.frames.is_empty() {
+            self.chunks.push_back(self.frames.split().freeze());
+        }
+    }
+
+    /// Fills `slices` with what is next, and says how many it filled.
+    pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let mut count = 0;
+        for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
+            *slice = IoSlice::new(chunk);
+            count += 1;
+        }
+        count
+    }
+
+    /// `count` bytes went out.
+    pub fn advance(&mut self, count: usize) {
+        let mut left = count;
+        self.remaining -= count.min(self.remaining);
+        while left > 0 {
+            let Some(front) = self.chunks.front_mut() else {
+                break;
+            };
+            if front.len() > left {
+                front.advance(left);
+                break;
+            }
+            left -= front.len();
+            self.chunks.pop_front();
+        }
+    }
+
+    /// Whether nothing waits.
+    pub const fn is_empty(&self) -> bool {
+        self.remaining == 0
+    }
+
+    /// Bytes that wait.
+    pub const fn remaining(&self) -> usize {
+        self.remaining
+    }
+}
+
+impl Streams {
+    /// Fills `out` with what `conduit` is to send next, at most about one batch.
+    pub fn transmit(&mut self, conduit: ConduitId, now: Instant, out: &mut Transmit) {
+        let before = out.remaining();
+        self.transmit_frames(conduit, out);
+        if self.is_usable(conduit) {
+            self.transmit_control(conduit, out);
+            while out.remaining() < BATCH_BYTES
+                && let Some(id) = self.next_ready(conduit)
+            {
+                self.transmit_stream(conduit, id, now, out);
+            }
+        }
+        out.seal();
+        if out.remaining() == before
+            && let Some(idle) = self.conduits.get_mut(&conduit)
+        {
+            idle.awake = false;
+        }
+    }
+
+    fn transmit_frames(&mut self, conduit: ConduitId, out: &mut Transmit) {
+        let Some(state) = self.conduits.get_mut(&conduit) else {
+            return;
+        };
+        while let Some(frame) = state.frames.pop_front() {
+            out.push_frame(&frame);
+        }
+        if state.marker == Marker::Due {
+            state.marker = Marker::Sent;
+            out.push_frame(&Frame::LastMessageBeforeRedirection);
+        }
+    }
+
+    /// What only the control channel carries.
+    fn transmit_control(&mut self, conduit: ConduitId, out: &mut Transmit) {
+        if self.current != Some(conduit) {
+            return;
+        }
+        while let Some(stream) = self.settled_due.pop_first() {
+            out.push_frame(&Frame::Settled { stream });
+        }
+        while let Some((stream, code)) = self.refused_due.pop_first() {
+            out.push_frame(&Frame::OpenRefused { stream, code });
+        }
+        while let Some(id) = self.ends_due.pop_first() {
+            if let Some(stream) = self.streams.get_mut(&id) {
+                let (arrived, limit) = stream.receive.received();
+                stream.acknowledge = Acknowledge::No;
+                stream.end_acknowledged = true;
+                out.push_frame(&Frame::Received {
+                    stream: id,
+                    arrived,
+                    limit,
+                });
+            }
+            self.forget_if_over(id);
+        }
+    }
+
+    fn next_ready(&mut self, conduit: ConduitId) -> Option<StreamId> {
+        let state = self.conduits.get_mut(&conduit)?;
+        let id = state.ready.pop_front()?;
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.queued = false;
+        }
+        Some(id)
+    }
+
+    fn transmit_stream(
+        &mut self,
+        conduit: ConduitId,
+        id: StreamId,
+        now: Instant,
+        out: &mut Transmit,
+    ) {
+        let number = self.number;
+        let floor = self.floor();
+        let patience = self.open_patience();
+        let Some(state) = self.conduits.get_mut(&conduit) else {
+            return;
+        };
+        let Some(stream) = self
+            .streams
+            .get_mut(&id)
+            .filter(|one| one.place == Some(conduit))
+        else {
+            return;
+        };
+        let before = out.remaining();
+        if std::mem::take(&mut state.use_due)
+            && let Some(number) = state.number
+        {
+            out.push_frame(&Frame::Use { number });
+        }
+        let turn = if state.ready.is_empty() {
+            DATA_PAYLOAD_BYTES
+        } else {
+            TURN_BYTES
+        };
+        push_opening(stream, conduit, floor, patience, now, out);
+        push_state(stream, conduit, out);
+        if let Some((offset, payload)) = stream.send.next_data(turn) {
+            out.push_data(id, offset, payload);
+        }
+        if let Some(end) = stream.send.next_end() {
+            out.push_frame(&Frame::End { stream: id, end });
+        }
+        if out.remaining() > before {
+            stream.moved = number;
+            stream.stirred = true;
+            if stream.send.is_unacknowledged() && !stream.used.contains(&conduit) {
+                stream.used.push(conduit);
+            }
+        }
+        let more = stream.has_work();
+        let fresh_open = matches!(stream.opening, Opening::Sent { .. });
+        if fresh_open {
+            self.await_opened(id);
+        }
+        if more {
+            self.queue(id);
+        }
+        self.look_if_room(id);
+    }
+
+    /// Puts the stream into the queue of its place, if it has something to send and may.
+    pub(crate) fn queue(&mut self, id: StreamId) {
+        if !self.forwarding {
+            return;
+        }
+        let Some(stream) = self.streams.get(&id) else {
+            return;
+        };
+        if stream.queued || !stream.has_work() {
+            return;
+        }
+        let Some(place) = self.place(id) else { return };
+        let Some(conduit) = self.conduits.get_mut(&place) else {
+            return;
+        };
+        conduit.ready.push_back(id);
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.queued = true;
+        }
+        self.wake(place);
+    }
+
+    /// Tells the shell that `conduit` has something to send.
+    pub(crate) fn wake(&mut self, conduit: ConduitId) {
+        if let Some(state) = self.conduits.get_mut(&conduit)
+            && !std::mem::replace(&mut state.awake, true)
+        {
+            self.outputs.push_back(Output::Wake(conduit));
+        }
+    }
+
+    /// Whether stream frames may go out on `conduit` now.
+    pub(crate) fn is_usable(&self, conduit: ConduitId) -> bool {
+        let Some(state) = self.conduits.get(&conduit) else {
+            return false;
+        };
+        self.forwarding
+            && self.current == Some(state.link)
+            && state.marker == Marker::None
+            && !state.marker_arrived
+            && (state.link == conduit || state.number.is_some_and(|number| number >= self.number))
+    }
+
+    /// The conduit for the next frames of a stream: the one it has while that is good enough.
+    fn place(&mut self, id: StreamId) -> Option<ConduitId> {
+        let stream = self.streams.get(&id)?;
+        let old = stream.place.filter(|place| self.is_usable(*place));
+        let active = stream.active;
+        if let Some(place) = old
+            && active
+            && self.current != Some(place)
+        {
+            return Some(place);
+        }
+        let best = self.least_loaded();
+        let own = usize::from(active);
+        let place = match (old, best) {
+            (Some(place), Some(best)) if self.current != Some(place) => {
+                let load = |id| self.conduits.get(&id).map_or(0, |conduit| conduit.load);
+                if load(place) - own.min(load(place)) <= load(best) {
+                    place
+                } else {
+                    best
+                }
+            }
+            (old, best) => best.or(old).or(self.current)?,
+        };
+        self.move_to(id, place);
+        Some(place)
+    }
+
+    fn least_loaded(&self) -> Option<ConduitId> {
+        self.conduits
+            .iter()
+            .filter(|(id, conduit)| {
+                Some(**id) != self.current
+                    && (self.is_usable(**id) || self.is_spare_of_current(conduit))
+            })
+            .min_by_key(|(id, conduit)| (conduit.load, conduit.number.is_none(), **id))
+            .map(|(id, _)| *id)
+    }
+
+    /// Only the CNAPT may number a conduit.
+    fn is_spare_of_current(&self, conduit: &Conduit) -> bool {
+        self.side == Side::Cnapt
+            && conduit.number.is_none()
+            && conduit.marker == Marker::None
+            && self.current == Some(conduit.link)
+    }
+
+    fn move_to(&mut self, id: StreamId, place: ConduitId) {
+        let number = self.number;
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        let old = stream.place.replace(place);
+        if stream.active
+            && let Some(conduit) = old.and_then(|old| self.conduits.get_mut(&old))
+        {
+            conduit.load -= 1;
+        }
+        let Some(conduit) = self.conduits.get_mut(&place) else {
+            return;
+        };
+        if !stream.active {
+            stream.active = true;
+            self.active.insert(id);
+        }
+        conduit.load += 1;
+        if conduit.number.is_none() && conduit.link != place {
+            conduit.number = Some(number);
+            conduit.use_due = true;
+        }
+        self.maintain_spares();
+    }
+
+    /// Queues a frame of the link or the session. A conduit on which too many wait is given up: the
+    /// other side asks without reading.
+    pub(crate) fn push_frame(&mut self, conduit: ConduitId, frame: Frame) {
+        let Some(state) = self.conduits.get_mut(&conduit) else {
+            return;
+        };
+        if let Frame::ProbeReply { .. } = frame {
+            state
+                .frames
+                .retain(|queued| !matches!(queued, Frame::ProbeReply { .. }));
+        }
+        if state.frames.len() >= bound::QUEUED_FRAMES {
+            self.close_conduit(conduit, Close::Reset);
+            return;
+        }
+        state.frames.push_back(frame);
+        self.wake(conduit);
+    }
+
+    /// Takes a conduit out of use; what was queued on it goes along.
+    pub(crate) fn close_conduit(&mut self, conduit: ConduitId, how: Close) {
+        let mut rest = Transmit::default();
+        if how == Close::Drain {
+            self.transmit_frames(conduit, &mut rest);
+        }
+        self.remove_conduit(conduit);
+        let rest = rest.frames.freeze();
+        self.outputs.push_back(Output::Close { conduit, how, rest });
+    }
+
+    /// Asks the shell for conduits until the current link has its spares.
+    pub(crate) fn maintain_spares(&mut self) {
+        let Some(current) = self.current else { return };
+        if self.side != Side::Cnapt || !self.forwarding {
+            return;
+        }
+        let of_link = |(id, conduit): &(&ConduitId, &Conduit)| {
+            conduit.link == current && **id != current && conduit.marker == Marker::None
+        };
+        let total = self.conduits.iter().filter(of_link).count();
+        let busy = self
+            .conduits
+            .iter()
+            .filter(of_link)
+            .filter(|(_, one)| one.load > 0)
+            .count();
+        let wanted = (busy + SPARE_CONDUITS).min(MAX_CONDUITS);
+        for _ in (total + self.dialling)..wanted {
+            self.dialling += 1;
+            self.outputs
+                .push_back(Output::DialConduit { link: current });
+        }
+    }
+
+    /// Takes a stream out of the load of its place when nothing has moved for a while.
+    pub(crate) fn deactivate(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        if std::mem::replace(&mut stream.active, false)
+            && let Some(conduit) = stream.place.and_then(|place| self.conduits.get_mut(&place))
+        {
+            conduit.load -= 1;
+        }
+        self.active.remove(&id);
+    }
+}
+
+fn push_opening(
+    stream: &mut Stream,
+    conduit: ConduitId,
+    floor: u64,
+    patience: std::time::Duration,
+    now: Instant,
+    out: &mut Transmit,
+) {
+    let patience = match stream.opening {
+        Opening::Confirmed => return,
+        Opening::Sent { on: Some(on), .. } if on == conduit => return,
+        Opening::NotSent { .. } => patience,
+        Opening::Sent { patience, .. } => patience * 2,
+    };
+    stream.send.rewind();
+    stream.opening = Opening::Sent {
+        on: Some(conduit),
+        at: now,
+        patience,
+    };
+    out.push_frame(&Frame::Open {
+        stream: stream.id,
+        floor,
+        service: stream.service.to_string(),
+    });
+}
+
+/// What the stream's receiving half has to say. It rides along whenever the stream sends anyway.
+fn push_state(stream: &mut Stream, conduit: ConduitId, out: &mut Transmit) {
+    let id = stream.id;
+    if std::mem::take(&mut stream.opened_due) {
+        out.push_frame(&Frame::Opened { stream: id });
+    }
+    let due = stream.acknowledge == Acknowledge::Now || stream.receive.has_news();
+    if due && !stream.receive.end_has_arrived() {
+        let (arrived, limit) = stream.receive.received();
+        stream.acknowledged_on = Some(conduit);
+        out.push_frame(&Frame::Received {
+            stream: id,
+            arrived,
+            limit,
+        });
+    }
+    stream.acknowledge = Acknowledge::No;
+    if std::mem::take(&mut stream.stop_due)
+        && let Some(code) = stream.receive.stop_code()
+    {
+        out.push_frame(&Frame::Stop { stream: id, code });
+    }
+}

@@ -1,0 +1,516 @@
+//! The receiving half: bytes merged by offset, until the application has taken them.
+//!
+//! What comes in order goes, where it can, from the conduit's buffer straight to the application's
+//! socket ([`Accepted::Direct`]); what cannot go there yet waits in `ready`, what comes ahead of a
+//! hole in `ahead`. Everything held lies between `taken` and `limit`, so the credit is the bound.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::{CreditPool, End, INITIAL_LIMIT, PeerMisbehaved, STREAM_CREDIT};
+use crate::Instant;
+
+/// The size of the pieces in which bytes wait for the application: one TLS record.
+const PIECE_BYTES: usize = 16 * 1024;
+
+/// The highest offset that an end may claim. Leaves room for the virtual offset behind it.
+const LAST_OFFSET: u64 = u64::MAX / 2;
+
+/// A window is doubled when half of it is used up within two round trips; this is the least that
+/// counts as a round trip, because on a fast network the tasks' own wake-ups take longer.
+const LEAST_ROUND_TRIP: Duration = Duration::from_millis(5);
+
+/// RECEIVED is due when so much has arrived that was not said, at most: often enough that the
+/// sender's replay buffer stays in its processor's cache.
+const ACKNOWLEDGE_BYTES: u64 = 256 * 1024;
+
+/// What became of bytes that arrived.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Accepted<'a> {
+    /// They were there already, or nobody wants them any more.
+    Duplicate,
+    /// They wait for the application.
+    Stored,
+    /// The caller may write them to the application's socket at once and must then say how many
+    /// it took, with [`super::Streams::direct_delivered`]. Until then nobody else delivers.
+    Direct(&'a [u8]),
+}
+
+#[derive(Debug)]
+pub(crate) struct ReceiveHalf {
+    /// Taken by the application.
+    taken: u64,
+    /// In memory without a hole.
+    contiguous: u64,
+    /// From `taken` to `contiguous`.
+    ready: VecDeque<BytesMut>,
+    /// Beyond a hole, disjoint and not adjacent.
+    ahead: BTreeMap<u64, BytesMut>,
+    limit: u64,
+    window: u64,
+    window_began: (u64, Instant),
+    said: (u64, u64),
+    end: Option<End>,
+    end_arrived: bool,
+    end_taken: bool,
+    stop: Option<u16>,
+    /// Someone is writing to the application's socket outside the lock.
+    delivering: bool,
+    pub(crate) last_delivered: Option<Instant>,
+}
+
+impl ReceiveHalf {
+    pub(crate) fn new(now: Instant) -> Self {
+        let window = u64::from(INITIAL_LIMIT);
+        Self {
+            taken: 0,
+            contiguous: 0,
+            ready: VecDeque::new(),
+            ahead: BTreeMap::new(),
+            limit: window,
+            window,
+            window_began: (0, now),
+            said: (0, window),
+            end: None,
+            end_arrived: false,
+            end_taken: false,
+            stop: None,
+            delivering: false,
+            last_delivered: None,
+        }
+    }
+
+    /// Takes a piece of DATA. `direct` says whether the caller can write to the application.
+    pub(crate) fn accept<'a>(
+        &mut self,
+        offset: u64,
+        bytes: &'a [u8],
+        direct: bool,
+    ) -> Result<Accepted<'a>, PeerMisbehaved> {
+        let last = offset + bytes.len() as u64;
+        if last > self.limit {
+            return Err(PeerMisbehaved::BeyondLimit);
+        }
+        if self.end.is_some_and(|end| last > end.last()) {
+            return Err(PeerMisbehaved::EndMoved);
+        }
+        if self.is_over() || last <= self.contiguous {
+            return Ok(Accepted::Duplicate);
+        }
+        if offset > self.contiguous {
+            self.store_ahead(offset, bytes);
+            return Ok(Accepted::Stored);
+        }
+        let (_, fresh) = bytes.split_at(to_usize(self.contiguous - offset));
+        if direct && !self.delivering && self.ready.is_empty() && self.ahead.is_empty() {
+            self.delivering = true;
+            return Ok(Accepted::Direct(fresh));
+        }
+        self.append(fresh);
+        self.join_ahead();
+        self.note_end();
+        Ok(Accepted::Stored)
+    }
+
+    /// The caller of a [`Accepted::Direct`] wrote the first `written` of `bytes`.
+    pub(crate) fn direct_delivered(&mut self, bytes: &[u8], written: usize, now: Instant) {
+        self.delivering = false;
+        if self.is_over() {
+            return;
+        }
+        // Another conduit may have stored the same bytes, and more, in the meantime.
+        let stored = self.contiguous - self.taken;
+        if stored == 0 {
+            self.contiguous += bytes.len() as u64;
+            self.taken += written as u64;
+            if let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+                self.contiguous -= rest.len() as u64;
+                self.append(rest);
+            }
+        } else {
+            let fresh = (bytes.len() as u64).saturating_sub(stored);
+            let (_, rest) = bytes.split_at(bytes.len() - to_usize(fresh));
+            self.append(rest);
+            self.drop_taken(written);
+        }
+        if written > 0 {
+            self.last_delivered = Some(now);
+        }
+        self.join_ahead();
+        self.note_end();
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        self.contiguous += bytes.len() as u64;
+        if let Some(tail) = self.ready.back_mut() {
+            let room = (tail.capacity() - tail.len()).min(rest.len());
+            let (head, more) = rest.split_at(room);
+            tail.extend_from_slice(head);
+            rest = more;
+        }
+        if !rest.is_empty() {
+            let mut piece = BytesMut::with_capacity(rest.len().max(PIECE_BYTES));
+            piece.extend_from_slice(rest);
+            self.ready.push_back(piece);
+        }
+    }
+
+    fn store_ahead(&mut self, offset: u64, bytes: &[u8]) {
+        let mut offset = offset;
+        let mut bytes = bytes;
+        while !bytes.is_empty() {
+            let before = self.ahead.range_mut(..=offset).next_back();
+            if let Some((start, piece)) = before
+                && *start + piece.len() as u64 >= offset
+            {
+                let known = to_usize(*start + piece.len() as u64 - offset).min(bytes.len());
+                bytes = &bytes[known..];
+                offset += known as u64;
+                let next = self.ahead.range(offset..).next().map(|(start, _)| *start);
+                let free =
+                    next.map_or(bytes.len(), |next| to_usize(next - offset).min(bytes.len()));
+                if let Some((_, piece)) = self.ahead.range_mut(..=offset).next_back() {
+                    piece.extend_from_slice(&bytes[..free]);
+                }
+                bytes = &bytes[free..];
+                offset += free as u64;
+                self.merge_at(offset);
+            } else {
+                let next = self.ahead.range(offset..).next().map(|(start, _)| *start);
+                let free =
+                    next.map_or(bytes.len(), |next| to_usize(next - offset).min(bytes.len()));
+                self.ahead.insert(offset, BytesMut::from(&bytes[..free]));
+                bytes = &bytes[free..];
+                offset += free as u64;
+                self.merge_at(offset);
+            }
+        }
+    }
+
+    /// Joins the piece that begins at `offset` to the one that ends there.
+    fn merge_at(&mut self, offset: u64) {
+        if let Some(following) = self.ahead.remove(&offset) {
+            match self.ahead.range_mut(..offset).next_back() {
+                Some((start, piece)) if *start + piece.len() as u64 == offset => {
+                    piece.extend_from_slice(&following);
+                }
+                Some(_) | None => {
+                    self.ahead.insert(offset, following);
+                }
+            }
+        }
+    }
+
+    fn join_ahead(&mut self) {
+        while let Some(entry) = self.ahead.first_entry()
+            && *entry.key() <= self.contiguous
+        {
+            let start = *entry.key();
+            let piece = entry.remove();
+            let known = to_usize(self.contiguous - start).min(piece.len());
+            self.append(&piece[known..]);
+        }
+    }
+
+    /// The other side's end. Says whether the application must be reset.
+    pub(crate) fn handle_end(&mut self, end: End) -> Result<bool, PeerMisbehaved> {
+        if end.last() > LAST_OFFSET {
+            return Err(PeerMisbehaved::EndMoved);
+        }
+        if let Some(known) = self.end {
+            return if known == end {
+                Ok(false)
+            } else {
+                Err(PeerMisbehaved::EndMoved)
+            };
+        }
+        if end.last() < self.contiguous {
+            return Err(PeerMisbehaved::EndMoved);
+        }
+        self.end = Some(end);
+        let reset = matches!(end, End::Abort { .. }) && self.stop.is_none();
+        self.note_end();
+        Ok(reset)
+    }
+
+    /// Takes the virtual offset of the end when it is its turn: FIN after all bytes before it, ABORT
+    /// and anything after our own STOP at once.
+    fn note_end(&mut self) {
+        let Some(end) = self.end else { return };
+        let at_once = matches!(end, End::Abort { .. }) || self.stop.is_some();
+        if at_once && !self.end_arrived {
+            self.discard();
+            self.contiguous = end.last();
+            self.taken = end.last();
+            self.end_taken = true;
+        }
+        if self.contiguous == end.last() {
+            self.end_arrived = true;
+        }
+    }
+
+    fn discard(&mut self) {
+        self.ready.clear();
+        self.ahead.clear();
+    }
+
+    /// Our application takes no more.
+    pub(crate) fn stop(&mut self, code: u16) {
+        if self.stop.is_none() && !self.end_taken {
+            self.stop = Some(code);
+            self.discard();
+            self.taken = self.contiguous;
+            if self.end_arrived {
+                self.end_taken = true;
+            } else {
+                self.note_end();
+            }
+        }
+    }
+
+    /// Nothing that comes is wanted any more.
+    fn is_over(&self) -> bool {
+        self.stop.is_some() || matches!(self.end, Some(End::Abort { .. }))
+    }
+
+    /// Bytes for the application; marks the delivery as going on until [`Self::delivered`].
+    pub(crate) fn take(&mut self) -> Option<Bytes> {
+        if self.delivering {
+            return None;
+        }
+        // What is handed out stays in place until it is delivered; the split shares the memory.
+        let piece = self.ready.front_mut()?;
+        let bytes = piece.split().freeze();
+        self.ready.pop_front();
+        self.delivering = true;
+        Some(bytes)
+    }
+
+    /// The application took the first `count` of `bytes`, which came from [`Self::take`].
+    pub(crate) fn delivered(&mut self, mut bytes: Bytes, count: usize, now: Instant) {
+        self.delivering = false;
+        if self.is_over() {
+            return;
+        }
+        bytes.advance(count);
+        self.taken += count as u64;
+        if !bytes.is_empty() {
+            let rest = bytes
+                .try_into_mut()
+                .unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+            self.ready.push_front(rest);
+        }
+        if count > 0 {
+            self.last_delivered = Some(now);
+        }
+    }
+
+    fn drop_taken(&mut self, count: usize) {
+        let mut left = count;
+        self.taken += count as u64;
+        while left > 0 {
+            let Some(front) = self.ready.front_mut() else {
+                break;
+            };
+            let here = left.min(front.len());
+            front.advance(here);
+            left -= here;
+            if front.is_empty() {
+                self.ready.pop_front();
+            }
+        }
+    }
+
+    /// Whether the application is to be told of the clean end now.
+    pub(crate) fn end_is_deliverable(&self) -> bool {
+        self.end_arrived && !self.end_taken && !self.delivering && self.taken == self.contiguous
+    }
+
+    pub(crate) const fn end_delivered(&mut self) {
+        self.end_taken = true;
+    }
+
+    pub(crate) fn has_bytes(&self) -> bool {
+        !self.ready.is_empty() && !self.delivering
+    }
+
+    /// Whether `arrived` includes the virtual offset of the end.
+    pub(crate) const fn end_has_arrived(&self) -> bool {
+        self.end_arrived
+    }
+
+    /// The application has the end, or never will.
+    pub(crate) const fn end_is_taken(&self) -> bool {
+        self.end_taken
+    }
+
+    pub(crate) const fn stop_code(&self) -> Option<u16> {
+        self.stop
+    }
+
+    /// What RECEIVED says: `arrived`, with the virtual offset of the end, and `limit`.
+    pub(crate) fn received(&mut self) -> (u64, u64) {
+        self.limit = self.limit.max(self.taken.saturating_add(self.window));
+        self.said = (self.arrived(), self.limit);
+        self.said
+    }
+
+    /// As [`Self::received`], without saying it.
+    pub(crate) fn arrived(&self) -> u64 {
+        self.contiguous + u64::from(self.end_arrived)
+    }
+
+    /// Whether anything moved that was not said.
+    pub(crate) fn has_news(&self) -> bool {
+        let limit = self.limit.max(self.taken.saturating_add(self.window));
+        (self.arrived(), limit) != self.said
+    }
+
+    /// Whether what moved is so much that the sender should hear of it now.
+    pub(crate) fn is_acknowledgement_urgent(&self) -> bool {
+        let step = (self.window / 4).min(ACKNOWLEDGE_BYTES);
+        let (arrived, limit) = self.said;
+        self.contiguous >= arrived + step || self.taken + self.window >= limit + self.window / 4
+    }
+
+    /// Lets the window grow where the sender uses it up as fast as the round trip lets it.
+    pub(crate) fn grow(&mut self, round_trip: Duration, pool: &CreditPool, now: Instant) {
+        let (began, at) = self.window_began;
+        if self.taken < began + self.window / 2 {
+            return;
+        }
+        let quick = now.since(at) <= 2 * round_trip.max(LEAST_ROUND_TRIP);
+        if quick && self.window < STREAM_CREDIT && pool.take(self.window) {
+            self.window *= 2;
+        }
+        self.window_began = (self.taken, now);
+    }
+
+    /// Credit taken from the pool, to be given back when the stream is forgotten.
+    pub(crate) fn extra_credit(&self) -> u64 {
+        self.window - u64::from(INITIAL_LIMIT)
+    }
+
+    /// Bytes that wait for the application or for a hole to be filled.
+    pub(crate) fn buffered(&self) -> u64 {
+        let ahead: usize = self.ahead.values().map(BytesMut::len).sum();
+        (self.contiguous - self.taken) + ahead as u64
+    }
+}
+
+/// A distance inside the window.
+fn to_usize(distance: u64) -> usize {
+    usize::try_from(distance).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drain(half: &mut ReceiveHalf) -> Vec<u8> {
+        let mut all = Vec::new();
+        while let Some(bytes) = half.take() {
+            all.extend_from_slice(&bytes);
+            let count = bytes.len();
+            half.delivered(bytes, count, Instant::default());
+        }
+        all
+    }
+
+    fn store(half: &mut ReceiveHalf, offset: u64, bytes: &[u8]) {
+        assert!(half.accept(offset, bytes, false).is_ok());
+    }
+
+    #[test]
+    fn pieces_in_any_order_become_the_stream() {
+        let mut half = ReceiveHalf::new(Instant::default());
+        store(&mut half, 6, b"gh");
+        store(&mut half, 2, b"cd");
+        store(&mut half, 3, b"defg");
+        store(&mut half, 1, b"bcdefghi");
+        assert_eq!(half.arrived(), 0);
+        store(&mut half, 0, b"a");
+        assert_eq!(half.arrived(), 9);
+        assert_eq!(drain(&mut half), b"abcdefghi");
+    }
+
+    #[test]
+    fn direct_bytes_that_the_application_did_not_take_wait() {
+        let mut half = ReceiveHalf::new(Instant::default());
+        let Ok(Accepted::Direct(bytes)) = half.accept(0, b"abc", true) else {
+            panic!("direct")
+        };
+        assert_eq!(
+            half.accept(0, b"ab", true),
+            Ok(Accepted::Stored),
+            "only one delivers"
+        );
+        half.direct_delivered(bytes, 1, Instant::default());
+        assert_eq!((half.taken, half.contiguous), (1, 3));
+        assert_eq!(drain(&mut half), b"bc");
+    }
+
+    #[test]
+    fn what_another_conduit_stored_meanwhile_is_not_delivered_twice() {
+        let mut half = ReceiveHalf::new(Instant::default());
+        let Ok(Accepted::Direct(bytes)) = half.accept(0, b"abc", true) else {
+            panic!("direct")
+        };
+        store(&mut half, 0, b"abcde");
+        half.direct_delivered(bytes, 2, Instant::default());
+        assert_eq!(drain(&mut half), b"cde");
+        assert_eq!(half.arrived(), 5);
+    }
+
+    #[test]
+    fn a_fin_waits_for_its_bytes_and_an_abort_does_not() {
+        let mut half = ReceiveHalf::new(Instant::default());
+        assert_eq!(half.handle_end(End::Fin { last: 2 }), Ok(false));
+        assert_eq!(half.arrived(), 0);
+        store(&mut half, 0, b"ab");
+        assert_eq!(half.arrived(), 3);
+        assert!(!half.end_is_deliverable());
+        assert_eq!(drain(&mut half), b"ab");
+        assert!(half.end_is_deliverable());
+
+        let mut half = ReceiveHalf::new(Instant::default());
+        store(&mut half, 0, b"ab");
+        assert_eq!(half.handle_end(End::Abort { last: 5, code: 1 }), Ok(true));
+        assert_eq!(half.arrived(), 6);
+        assert_eq!(drain(&mut half), b"");
+    }
+
+    #[test]
+    fn after_a_stop_the_end_is_acknowledged_at_once() {
+        let mut half = ReceiveHalf::new(Instant::default());
+        half.stop(5);
+        assert_eq!(half.accept(0, b"abc", true), Ok(Accepted::Duplicate));
+        assert_eq!(half.handle_end(End::Fin { last: 9 }), Ok(false));
+        assert_eq!(half.arrived(), 10);
+        assert!(half.end_is_taken());
+    }
+
+    #[test]
+    fn credit_and_ends_are_held_against_the_sender() {
+        let mut half = ReceiveHalf::new(Instant::default());
+        let most = vec![0; INITIAL_LIMIT as usize];
+        assert_eq!(
+            half.accept(1, &most, false),
+            Err(PeerMisbehaved::BeyondLimit)
+        );
+        store(&mut half, 0, b"abc");
+        assert_eq!(
+            half.handle_end(End::Fin { last: 2 }),
+            Err(PeerMisbehaved::EndMoved)
+        );
+        assert_eq!(
+            half.handle_end(End::Fin { last: u64::MAX }),
+            Err(PeerMisbehaved::EndMoved)
+        );
+        assert_eq!(half.handle_end(End::Fin { last: 3 }), Ok(false));
+        assert_eq!(half.accept(3, b"d", false), Err(PeerMisbehaved::EndMoved));
+    }
+}

@@ -1,0 +1,190 @@
+//! What one side knows of one stream.
+
+use std::time::Duration;
+
+use super::code;
+use super::receive::ReceiveHalf;
+use super::send::SendHalf;
+use crate::wire::RenewEntry;
+use crate::{ConduitId, Instant, StreamId};
+
+/// How far the opener has come in making the stream known. The acceptor's is always `Confirmed`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Opening {
+    /// OPEN was never sent; the application waits since then.
+    NotSent { since: Instant },
+    /// OPEN was sent. Until it is answered, frames of the stream go only behind an OPEN on the same
+    /// conduit, `on`; none if that is lost.
+    Sent {
+        on: Option<ConduitId>,
+        at: Instant,
+        patience: Duration,
+    },
+    /// A frame of the acceptor came.
+    Confirmed,
+}
+
+/// When RECEIVED is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Acknowledge {
+    /// Nothing to say.
+    No,
+    /// With the next frame that goes out anyway, or when the delay is over.
+    Lazy,
+    /// At once.
+    Now,
+}
+
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) id: StreamId,
+    /// The opener's, until the stream is confirmed.
+    pub(crate) service: Box<str>,
+    pub(crate) opening: Opening,
+    pub(crate) send: SendHalf,
+    pub(crate) receive: ReceiveHalf,
+    /// The application's connection is there and bytes can go to it directly.
+    pub(crate) connected: bool,
+    pub(crate) place: Option<ConduitId>,
+    /// It is in the queue of its place.
+    pub(crate) queued: bool,
+    /// Conduits that may hold bytes of it that were not acknowledged.
+    pub(crate) used: Vec<ConduitId>,
+    /// Where its latest RECEIVED went.
+    pub(crate) acknowledged_on: Option<ConduitId>,
+    pub(crate) acknowledge: Acknowledge,
+    pub(crate) opened_due: bool,
+    pub(crate) stop_due: bool,
+    /// The other side said STOP while our end was not FIN.
+    pub(crate) stopped: bool,
+    /// The acknowledgement of the other side's end has been sent.
+    pub(crate) end_acknowledged: bool,
+    /// The application's task found no room to read into and waits to be told of some.
+    pub(crate) starved: bool,
+    /// The switch number under which anything last moved.
+    pub(crate) moved: u64,
+    /// It counts into the load of its place.
+    pub(crate) active: bool,
+    /// Something moved since the last look at activity.
+    pub(crate) stirred: bool,
+}
+
+impl Stream {
+    pub(crate) fn new(
+        id: StreamId,
+        service: &str,
+        opening: Opening,
+        limit: u64,
+        number: u64,
+        now: Instant,
+    ) -> Self {
+        Self {
+            id,
+            service: service.into(),
+            opening,
+            send: SendHalf::new(limit),
+            receive: ReceiveHalf::new(now),
+            connected: false,
+            place: None,
+            queued: false,
+            used: Vec::new(),
+            acknowledged_on: None,
+            acknowledge: Acknowledge::No,
+            opened_due: false,
+            stop_due: false,
+            stopped: false,
+            end_acknowledged: false,
+            starved: false,
+            moved: number,
+            active: false,
+            stirred: true,
+        }
+    }
+
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.opening == Opening::Confirmed
+    }
+
+    /// Whether there is a frame to send on its place.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.is_confirmed_or_opening()
+            || self.send.has_data()
+            || self.send.end_is_due()
+            || self.acknowledge == Acknowledge::Now
+            || self.opened_due
+            || self.stop_due
+    }
+
+    /// False while the stream still has to be opened on some conduit.
+    fn is_confirmed_or_opening(&self) -> bool {
+        match self.opening {
+            Opening::NotSent { .. } | Opening::Sent { on: None, .. } => false,
+            Opening::Sent { on: Some(_), .. } | Opening::Confirmed => true,
+        }
+    }
+
+    /// A conduit is gone: what it may have held is said again.
+    pub(crate) fn lose_conduit(&mut self, conduit: ConduitId) -> bool {
+        let mut concerned = false;
+        if self.place == Some(conduit) {
+            self.place = None;
+            self.queued = false;
+            concerned = true;
+        }
+        if self.used.contains(&conduit) {
+            self.say_again();
+            concerned = true;
+        }
+        if self.acknowledged_on == Some(conduit) {
+            self.acknowledged_on = None;
+            self.acknowledge = Acknowledge::Now;
+            concerned = true;
+        }
+        concerned
+    }
+
+    /// Everything that was not acknowledged, or may not have been heard, is sent again.
+    pub(crate) fn say_again(&mut self) {
+        self.used.clear();
+        self.send.rewind();
+        if let Opening::Sent { on, .. } = &mut self.opening {
+            *on = None;
+        }
+        self.stop_due = self.receive.stop_code().is_some() && !self.receive.end_has_arrived();
+    }
+
+    /// Both directions are over, and both sides know it.
+    pub(crate) fn is_forgettable(&self) -> bool {
+        self.send.end_arrived()
+            && self.receive.end_has_arrived()
+            && self.receive.end_is_taken()
+            && self.end_acknowledged
+    }
+
+    /// Why the application's connection has to be reset, if it has to.
+    pub(crate) fn reset_code(&self) -> Option<u16> {
+        (self.stopped && self.receive.end_is_taken()).then_some(code::CANNOT_DELIVER)
+    }
+
+    pub(crate) fn renew_entry(&mut self) -> RenewEntry {
+        let (arrived, limit) = self.receive.received();
+        if self.receive.end_has_arrived() {
+            self.end_acknowledged = true;
+        }
+        RenewEntry {
+            stream: self.id,
+            arrived,
+            limit,
+            end: self.send.end(),
+            stop: self
+                .receive
+                .stop_code()
+                .filter(|_| !self.receive.end_has_arrived()),
+        }
+    }
+
+    /// Whether the other side lacks something that was sent.
+    pub(crate) fn has_unarrived(&self) -> bool {
+        self.send.is_unacknowledged()
+    }
+}

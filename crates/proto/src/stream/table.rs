@@ -1,0 +1,978 @@
+//! The streams of one session, by id, and what happens to them.
+//!
+//! The shell calls in from two ends: conduit tasks bring frames and fetch what is to be sent,
+//! application tasks bring bytes and take bytes. Every call may leave something in the queue of
+//! outputs, which the shell drains before it lets go of the session.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::conduit::{Conduit, Marker};
+use super::gap::{FLOWING, GapMeter};
+use super::receive::Accepted;
+use super::record::{Acknowledge, Opening, Stream};
+use super::seen::Seen;
+use super::{CreditPool, End, INITIAL_LIMIT, PeerMisbehaved, STREAMS, UNSENT_BYTES, code};
+use crate::session::Output;
+use crate::wire::{Frame, RENEW_ENTRIES, Renew, RenewEntry};
+use crate::{ConduitId, Instant, Side, StreamId};
+
+/// How long RECEIVED may wait for a frame to ride along with. Below what a person notices and well
+/// below the least retransmission timeout of TCP.
+const ACKNOWLEDGE_DELAY: Duration = Duration::from_millis(25);
+
+/// OPEN is repeated after three round trips, but not before this: the other side's task may sleep.
+const OPEN_PATIENCE: Duration = Duration::from_millis(100);
+
+/// How long a connection waits for a network, like a SYN: about what Linux gives one.
+const OPEN_WAIT: Duration = Duration::from_secs(120);
+
+/// How often streams on which nothing moves are taken out of the load of their conduits.
+const ACTIVITY_PASS: Duration = Duration::from_secs(1);
+
+/// Ids to be answered SETTLED. More than one side's streams: beyond that the other side makes them
+/// up, and what is dropped it asks again.
+const SETTLED_BOUND: usize = 2 * STREAMS as usize;
+
+/// Why a stream cannot be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// The other side takes no more, or this process has no credit left to give.
+    #[error("too many streams")]
+    Full,
+}
+
+/// What the application's task has to know of its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View {
+    /// How many bytes may be read from the application.
+    pub room: usize,
+    /// There are bytes for the application.
+    pub bytes: bool,
+    /// All bytes are delivered and the other application closed its half: pass the end on, then call
+    /// [`Streams::end_delivered`].
+    pub end: bool,
+    /// The application's half is closed: nothing is read from it any more.
+    pub read_over: bool,
+    /// The application has everything that it will ever get.
+    pub write_over: bool,
+}
+
+/// All streams of one session at one side.
+#[derive(Debug)]
+pub struct Streams {
+    pub(crate) side: Side,
+    pub(crate) streams: BTreeMap<StreamId, Stream>,
+    pub(crate) conduits: BTreeMap<ConduitId, Conduit>,
+    /// The control conduit of the link that carries.
+    pub(crate) current: Option<ConduitId>,
+    /// The switch number under which conduits are used.
+    pub(crate) number: u64,
+    pub(crate) forwarding: bool,
+    pub(crate) outputs: VecDeque<Output>,
+    /// Streams whose OPEN is not answered, or not sent.
+    pub(crate) opening: BTreeSet<StreamId>,
+    pub(crate) active: BTreeSet<StreamId>,
+    pub(crate) settled_due: BTreeSet<StreamId>,
+    pub(crate) refused_due: BTreeMap<StreamId, u16>,
+    /// Streams whose end is to be acknowledged.
+    pub(crate) ends_due: BTreeSet<StreamId>,
+    pub(crate) dialling: usize,
+    lazy: BTreeSet<StreamId>,
+    lazy_deadline: Option<Instant>,
+    pass_deadline: Option<Instant>,
+    open_deadline: Option<Instant>,
+    next_index: u64,
+    opened_here: usize,
+    seen: Seen,
+    /// Names of the services that the other side may open streams to.
+    services: BTreeSet<String>,
+    peer_initial_limit: u64,
+    peer_streams: usize,
+    pool: CreditPool,
+    round_trip: Duration,
+    gap: GapMeter,
+}
+
+impl Streams {
+    /// An empty table for `side`, whose peer may open streams to `services`.
+    pub fn new(side: Side, services: impl IntoIterator<Item = String>, pool: CreditPool) -> Self {
+        Self {
+            side,
+            streams: BTreeMap::new(),
+            conduits: BTreeMap::new(),
+            current: None,
+            number: 0,
+            forwarding: false,
+            outputs: VecDeque::new(),
+            opening: BTreeSet::new(),
+            active: BTreeSet::new(),
+            settled_due: BTreeSet::new(),
+            refused_due: BTreeMap::new(),
+            ends_due: BTreeSet::new(),
+            dialling: 0,
+            lazy: BTreeSet::new(),
+            lazy_deadline: None,
+            pass_deadline: None,
+            open_deadline: None,
+            next_index: 0,
+            opened_here: 0,
+            seen: Seen::default(),
+            services: services.into_iter().collect(),
+            peer_initial_limit: u64::from(INITIAL_LIMIT),
+            peer_streams: STREAMS as usize,
+            pool,
+            round_trip: Duration::ZERO,
+            gap: GapMeter::default(),
+        }
+    }
+
+    // === The application's side ===
+
+    /// An application connected here: a stream to the other side's `service` begins.
+    ///
+    /// # Errors
+    ///
+    /// If the other side takes no more streams or no credit is left.
+    pub fn open(&mut self, service: &str, now: Instant) -> Result<StreamId, OpenError> {
+        if self.opened_here >= self.peer_streams || !self.pool.take(u64::from(INITIAL_LIMIT)) {
+            return Err(OpenError::Full);
+        }
+        let id = StreamId::new(self.side, self.next_index);
+        self.next_index += 1;
+        let opening = Opening::NotSent { since: now };
+        let limit = self.peer_initial_limit;
+        let mut stream = Stream::new(id, service, opening, limit, self.number, now);
+        stream.connected = true;
+        self.streams.insert(id, stream);
+        self.opened_here += 1;
+        self.opening.insert(id);
+        self.open_deadline.get_or_insert(now + OPEN_WAIT);
+        Ok(id)
+    }
+
+    /// The application's first bytes, or none, are there, or the time to wait for them is over: OPEN
+    /// may leave.
+    pub fn begin(&mut self, id: StreamId) {
+        self.queue(id);
+    }
+
+    /// The application that the other side asked for accepted the connection.
+    pub fn connected(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.connected = true;
+            self.outputs.push_back(Output::Look(id));
+        }
+    }
+
+    /// Bytes that the application wrote. At most what [`View::room`] allowed.
+    pub fn write(&mut self, id: StreamId, bytes: Bytes) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.send.write(bytes);
+            self.queue(id);
+        }
+    }
+
+    /// The application closed its half.
+    pub fn finish(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.send.finish();
+            self.queue(id);
+        }
+    }
+
+    /// The application reset its connection, or could not be reached: ABORT one way, STOP the other.
+    pub fn abort(&mut self, id: StreamId, code: u16) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        stream.send.abort(code);
+        if matches!(stream.opening, Opening::NotSent { .. }) {
+            self.forget(id);
+            return;
+        }
+        self.stop(id, code);
+    }
+
+    /// The application takes no more bytes.
+    pub fn stop(&mut self, id: StreamId, code: u16) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        let had_end = stream.receive.end_has_arrived();
+        stream.receive.stop(code);
+        stream.stop_due = stream.receive.stop_code().is_some() && !stream.receive.end_has_arrived();
+        if stream.receive.end_has_arrived() && !had_end {
+            self.acknowledge_end(id);
+        }
+        self.queue(id);
+        self.forget_if_over(id);
+    }
+
+    /// What the application's task has to do; none once the stream is forgotten.
+    pub fn view(&mut self, id: StreamId) -> Option<View> {
+        let stream = self.streams.get_mut(&id)?;
+        let room = stream.send.room(UNSENT_BYTES);
+        let read_over = stream.send.end().is_some();
+        stream.starved = room == 0 && !read_over;
+        Some(View {
+            room: usize::try_from(room).unwrap_or(usize::MAX),
+            bytes: stream.receive.has_bytes(),
+            end: stream.receive.end_is_deliverable(),
+            read_over,
+            write_over: stream.receive.end_is_taken() || stream.receive.stop_code().is_some(),
+        })
+    }
+
+    /// Bytes for the application. Hand back what became of them with [`Self::delivered`].
+    pub fn take(&mut self, id: StreamId) -> Option<Bytes> {
+        self.streams.get_mut(&id)?.receive.take()
+    }
+
+    /// The application took the first `count` of the bytes that [`Self::take`] gave.
+    pub fn delivered(&mut self, id: StreamId, bytes: Bytes, count: usize, now: Instant) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        let last = stream.receive.last_delivered;
+        stream.receive.delivered(bytes, count, now);
+        self.after_delivery(id, last, now);
+    }
+
+    /// The application was told of the end.
+    pub fn end_delivered(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.receive.end_delivered();
+            self.reset_if_stopped(id);
+            self.forget_if_over(id);
+        }
+    }
+
+    // === The conduits' side ===
+
+    /// A piece of DATA came by `conduit`.
+    ///
+    /// # Errors
+    ///
+    /// If the other module broke a rule.
+    pub fn accept_data<'a>(
+        &mut self,
+        id: StreamId,
+        offset: u64,
+        bytes: &'a [u8],
+        now: Instant,
+    ) -> Result<Accepted<'a>, PeerMisbehaved> {
+        if !self.know(id)? {
+            return Ok(Accepted::Duplicate);
+        }
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return Ok(Accepted::Duplicate);
+        };
+        let accepted = stream.receive.accept(offset, bytes, stream.connected)?;
+        stream.moved = self.number;
+        stream.stirred = true;
+        match accepted {
+            Accepted::Duplicate if stream.receive.end_has_arrived() => self.acknowledge_end(id),
+            Accepted::Duplicate => self.acknowledge(id, Acknowledge::Now, now),
+            Accepted::Stored => {
+                self.note_received(id, now);
+                self.outputs.push_back(Output::Look(id));
+            }
+            Accepted::Direct(_) => {}
+        }
+        Ok(accepted)
+    }
+
+    /// The application took the first `written` of the bytes of an [`Accepted::Direct`].
+    pub fn direct_delivered(&mut self, id: StreamId, bytes: &[u8], written: usize, now: Instant) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        let last = stream.receive.last_delivered;
+        stream.receive.direct_delivered(bytes, written, now);
+        self.after_delivery(id, last, now);
+        self.look_if_deliverable(id);
+    }
+
+    fn after_delivery(&mut self, id: StreamId, last: Option<Instant>, now: Instant) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        if stream.receive.last_delivered == Some(now) {
+            self.gap.delivered(id, last, now);
+        }
+        stream.receive.grow(self.round_trip, &self.pool, now);
+        self.note_received(id, now);
+    }
+
+    fn look_if_deliverable(&mut self, id: StreamId) {
+        let look = self.streams.get(&id).is_some_and(|stream| {
+            stream.receive.has_bytes() || stream.receive.end_is_deliverable()
+        });
+        if look {
+            self.outputs.push_back(Output::Look(id));
+        }
+    }
+
+    /// A producer that found no room is told when there is some.
+    pub(crate) fn look_if_room(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&id)
+            && stream.starved
+            && stream.send.room(UNSENT_BYTES) > 0
+        {
+            stream.starved = false;
+            self.outputs.push_back(Output::Look(id));
+        }
+    }
+
+    /// Something arrived or was taken: decides when to say so.
+    fn note_received(&mut self, id: StreamId, now: Instant) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        stream.moved = self.number;
+        if stream.receive.end_has_arrived() {
+            if !stream.end_acknowledged {
+                self.acknowledge_end(id);
+            }
+        } else if stream.receive.is_acknowledgement_urgent() {
+            self.acknowledge(id, Acknowledge::Now, now);
+        } else {
+            self.acknowledge(id, Acknowledge::Lazy, now);
+        }
+    }
+
+    fn acknowledge(&mut self, id: StreamId, how: Acknowledge, now: Instant) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        if how > stream.acknowledge {
+            stream.acknowledge = how;
+            if how == Acknowledge::Lazy {
+                self.lazy.insert(id);
+                self.lazy_deadline.get_or_insert(now + ACKNOWLEDGE_DELAY);
+            }
+        }
+        if how == Acknowledge::Now {
+            self.queue(id);
+        }
+    }
+
+    fn acknowledge_end(&mut self, id: StreamId) {
+        self.ends_due.insert(id);
+        if let Some(control) = self.current.filter(|_| self.forwarding) {
+            self.wake(control);
+        }
+    }
+
+    /// A stream frame came by `conduit`.
+    ///
+    /// # Errors
+    ///
+    /// If the other module broke a rule.
+    pub fn handle_frame(&mut self, frame: &Frame, now: Instant) -> Result<(), PeerMisbehaved> {
+        match *frame {
+            Frame::Open {
+                stream,
+                floor,
+                ref service,
+            } => self.handle_open(stream, floor, service, now),
+            Frame::Opened { stream } => self.know(stream).map(|_| ()),
+            Frame::OpenRefused { stream, code } => self.handle_open_refused(stream, code),
+            Frame::Received {
+                stream,
+                arrived,
+                limit,
+            } => self.handle_received(stream, arrived, limit),
+            Frame::End { stream, end } => self.handle_end(stream, end),
+            Frame::Stop { stream, code } => self.handle_stop(stream, code),
+            Frame::Settled { stream } => self.handle_settled(stream),
+            _ => Err(PeerMisbehaved::NotAllowed("not a stream frame")),
+        }
+    }
+
+    /// Whether there is a record of `id`. A frame of one that is over is answered SETTLED; a frame of
+    /// one that never was here waits for its OPEN. Any frame of the acceptor confirms the opening.
+    fn know(&mut self, id: StreamId) -> Result<bool, PeerMisbehaved> {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            if id.opener() == self.side && !stream.is_confirmed() {
+                stream.opening = Opening::Confirmed;
+                stream.service = "".into();
+                self.opening.remove(&id);
+                self.queue(id);
+            }
+            return Ok(true);
+        }
+        if id.opener() == self.side {
+            if id.index() >= self.next_index {
+                return Err(PeerMisbehaved::NeverOpened);
+            }
+            self.settle(id);
+        } else if self.seen.contains(id.index()) {
+            self.settle(id);
+        }
+        Ok(false)
+    }
+
+    fn settle(&mut self, id: StreamId) {
+        if self.settled_due.len() < SETTLED_BOUND {
+            self.settled_due.insert(id);
+            if let Some(control) = self.current.filter(|_| self.forwarding) {
+                self.wake(control);
+            }
+        }
+    }
+
+    fn handle_open(
+        &mut self,
+        id: StreamId,
+        floor: u64,
+        service: &str,
+        now: Instant,
+    ) -> Result<(), PeerMisbehaved> {
+        if id.opener() == self.side {
+            return Err(PeerMisbehaved::NotAllowed("OPEN of the receiver's own id"));
+        }
+        self.seen.raise_floor(floor.min(id.index()));
+        if self.know(id)? {
+            if let Some(stream) = self.streams.get_mut(&id) {
+                stream.opened_due = true;
+                self.queue(id);
+            }
+            return Ok(());
+        }
+        if self.seen.contains(id.index()) {
+            return Ok(());
+        }
+        self.seen.insert(id.index());
+        let theirs = self.streams.len() - self.opened_here;
+        if !self.services.contains(service) {
+            self.refuse(id, code::UNKNOWN_SERVICE);
+        } else if theirs >= STREAMS as usize || !self.pool.take(u64::from(INITIAL_LIMIT)) {
+            self.refuse(id, code::TOO_MANY);
+        } else {
+            let limit = self.peer_initial_limit;
+            let mut stream = Stream::new(id, service, Opening::Confirmed, limit, self.number, now);
+            stream.opened_due = true;
+            self.streams.insert(id, stream);
+            self.outputs.push_back(Output::Connect {
+                stream: id,
+                service: service.to_owned(),
+            });
+            self.queue(id);
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, id: StreamId, code: u16) {
+        self.refused_due.insert(id, code);
+        if let Some(control) = self.current.filter(|_| self.forwarding) {
+            self.wake(control);
+        }
+    }
+
+    fn handle_open_refused(&mut self, id: StreamId, code: u16) -> Result<(), PeerMisbehaved> {
+        if id.opener() != self.side {
+            return Err(PeerMisbehaved::NotAllowed("OPEN_REFUSED by the opener"));
+        }
+        if self.streams.contains_key(&id) {
+            self.reset(id, code);
+            self.forget(id);
+        }
+        Ok(())
+    }
+
+    fn handle_received(
+        &mut self,
+        id: StreamId,
+        arrived: u64,
+        limit: u64,
+    ) -> Result<(), PeerMisbehaved> {
+        if !self.know(id)? {
+            return Ok(());
+        }
+        self.take_received(id, arrived, limit)?;
+        self.queue(id);
+        self.look_if_room(id);
+        self.forget_if_over(id);
+        Ok(())
+    }
+
+    fn take_received(
+        &mut self,
+        id: StreamId,
+        arrived: u64,
+        limit: u64,
+    ) -> Result<(), PeerMisbehaved> {
+        let number = self.number;
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return Ok(());
+        };
+        let acknowledged = stream.send.acknowledge(arrived)?;
+        if stream.send.raise_limit(limit) || acknowledged {
+            stream.moved = number;
+            stream.stirred = true;
+        }
+        if !stream.send.is_unacknowledged() {
+            stream.used.clear();
+        }
+        Ok(())
+    }
+
+    fn handle_end(&mut self, id: StreamId, end: End) -> Result<(), PeerMisbehaved> {
+        let abort = matches!(end, End::Abort { .. });
+        if abort && id.opener() != self.side && !self.seen.contains(id.index()) {
+            self.seen.insert(id.index());
+        }
+        if self.know(id)? {
+            self.take_end(id, end)?;
+        }
+        Ok(())
+    }
+
+    fn take_end(&mut self, id: StreamId, end: End) -> Result<(), PeerMisbehaved> {
+        let number = self.number;
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return Ok(());
+        };
+        stream.moved = number;
+        let reset = stream.receive.handle_end(end)?;
+        if stream.receive.end_has_arrived() {
+            self.acknowledge_end(id);
+        }
+        if reset {
+            let code = match end {
+                End::Abort { code, .. } => code,
+                End::Fin { .. } => code::RESET,
+            };
+            self.reset(id, code);
+        }
+        self.look_if_deliverable(id);
+        self.reset_if_stopped(id);
+        self.forget_if_over(id);
+        Ok(())
+    }
+
+    fn handle_stop(&mut self, id: StreamId, code: u16) -> Result<(), PeerMisbehaved> {
+        if self.know(id)? {
+            self.take_stop(id, code);
+            self.queue(id);
+        }
+        Ok(())
+    }
+
+    fn take_stop(&mut self, id: StreamId, code: u16) {
+        let number = self.number;
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        stream.moved = number;
+        stream.stopped |= !matches!(stream.send.end(), Some(End::Fin { .. }));
+        stream.send.stopped(code);
+        self.outputs.push_back(Output::Look(id));
+        self.reset_if_stopped(id);
+    }
+
+    /// "Your end is acknowledged, I need nothing more."
+    fn handle_settled(&mut self, id: StreamId) -> Result<(), PeerMisbehaved> {
+        if id.opener() == self.side && id.index() >= self.next_index {
+            return Err(PeerMisbehaved::NeverOpened);
+        }
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return Ok(());
+        };
+        if stream.receive.end_has_arrived() {
+            stream.send.abort(code::SESSION_LOST);
+            stream.send.settle();
+            stream.end_acknowledged = true;
+            stream.opening = Opening::Confirmed;
+            self.opening.remove(&id);
+            self.forget_if_over(id);
+        } else {
+            self.reset(id, code::SESSION_LOST);
+            self.forget(id);
+        }
+        Ok(())
+    }
+
+    /// The application's connection is reset; the stream may live on until both sides know its ends.
+    fn reset(&mut self, id: StreamId, code: u16) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.send.abort(code);
+            stream.receive.stop(code);
+            self.outputs.push_back(Output::Reset { stream: id, code });
+            self.queue(id);
+        }
+    }
+
+    fn reset_if_stopped(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&id)
+            && let Some(code) = stream.reset_code()
+        {
+            stream.stopped = false;
+            self.outputs.push_back(Output::Reset { stream: id, code });
+        }
+    }
+
+    pub(crate) fn forget_if_over(&mut self, id: StreamId) {
+        if self.streams.get(&id).is_some_and(Stream::is_forgettable) {
+            self.forget(id);
+        }
+    }
+
+    fn forget(&mut self, id: StreamId) {
+        self.deactivate(id);
+        self.opening.remove(&id);
+        self.ends_due.remove(&id);
+        if let Some(stream) = self.streams.remove(&id) {
+            self.opened_here -= usize::from(id.opener() == self.side);
+            self.pool
+                .give_back(u64::from(INITIAL_LIMIT) + stream.receive.extra_credit());
+            self.outputs.push_back(Output::Look(id));
+        }
+    }
+
+    /// Every id of our own below this index is settled.
+    pub(crate) fn floor(&self) -> u64 {
+        let own = self.streams.keys().filter(|id| id.opener() == self.side);
+        own.map(|id| id.index()).next().unwrap_or(self.next_index)
+    }
+
+    pub(crate) fn open_patience(&self) -> Duration {
+        OPEN_PATIENCE.max(3 * self.round_trip)
+    }
+
+    // === Timers ===
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        let pass = self.pass_deadline.filter(|_| !self.active.is_empty());
+        [self.lazy_deadline, pass, self.open_deadline]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if self.lazy_deadline.is_some_and(|deadline| deadline <= now) {
+            self.lazy_deadline = None;
+            for id in std::mem::take(&mut self.lazy) {
+                let due = self.streams.get(&id).is_some_and(|stream| {
+                    stream.acknowledge == Acknowledge::Lazy && stream.receive.has_news()
+                });
+                if due {
+                    self.acknowledge(id, Acknowledge::Now, now);
+                }
+            }
+        }
+        if self.pass_deadline.is_none_or(|deadline| deadline <= now) {
+            self.pass_deadline = Some(now + ACTIVITY_PASS);
+            self.pass_activity();
+        }
+        if self.open_deadline.is_some_and(|deadline| deadline <= now) {
+            self.repeat_opens(now);
+        }
+        self.arm_open_timer();
+    }
+
+    fn pass_activity(&mut self) {
+        let all: Vec<StreamId> = self.active.iter().copied().collect();
+        for id in all {
+            let Some(stream) = self.streams.get_mut(&id) else {
+                continue;
+            };
+            let stirred = std::mem::take(&mut stream.stirred);
+            if !stirred && !stream.queued && stream.send.is_quiet() {
+                self.deactivate(id);
+            }
+        }
+    }
+
+    fn repeat_opens(&mut self, now: Instant) {
+        let all: Vec<StreamId> = self.opening.iter().copied().collect();
+        for id in all {
+            let Some(stream) = self.streams.get_mut(&id) else {
+                continue;
+            };
+            match stream.opening {
+                Opening::NotSent { since } if since + OPEN_WAIT <= now => {
+                    self.reset(id, code::TIMED_OUT);
+                    self.forget(id);
+                }
+                Opening::Sent { at, patience, .. } if at + patience <= now && self.forwarding => {
+                    stream.opening = Opening::Sent {
+                        on: None,
+                        at: now,
+                        patience,
+                    };
+                    self.deactivate(id);
+                    self.unplace(id);
+                    self.queue(id);
+                }
+                Opening::NotSent { .. } | Opening::Sent { .. } | Opening::Confirmed => {}
+            }
+        }
+    }
+
+    fn unplace(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.place = None;
+            stream.queued = false;
+        }
+    }
+
+    /// An OPEN left: its answer is awaited.
+    pub(crate) fn await_opened(&mut self, id: StreamId) {
+        if let Some(Opening::Sent { at, patience, .. }) =
+            self.streams.get(&id).map(|stream| stream.opening)
+        {
+            let deadline = at + patience;
+            self.open_deadline = Some(self.open_deadline.map_or(deadline, |one| one.min(deadline)));
+        }
+    }
+
+    pub(crate) fn arm_open_timer(&mut self) {
+        let forwarding = self.forwarding;
+        self.open_deadline = self
+            .opening
+            .iter()
+            .filter_map(|id| self.streams.get(id))
+            .filter_map(|stream| match stream.opening {
+                Opening::NotSent { since } => Some(since + OPEN_WAIT),
+                Opening::Sent { at, patience, .. } => forwarding.then_some(at + patience),
+                Opening::Confirmed => None,
+            })
+            .min();
+    }
+
+    // === The session's side ===
+
+    pub(crate) fn set_peer_limits(&mut self, initial_limit: u32, streams: u32) {
+        self.peer_initial_limit = u64::from(initial_limit);
+        self.peer_streams = streams as usize;
+    }
+
+    pub(crate) const fn set_round_trip(&mut self, round_trip: Duration) {
+        self.round_trip = round_trip;
+    }
+
+    pub(crate) fn add_conduit(&mut self, id: ConduitId, link: ConduitId) {
+        self.conduits.insert(id, Conduit::new(link));
+    }
+
+    /// A conduit is gone, clean or not: no stream ends by that (design rule 5).
+    pub(crate) fn remove_conduit(&mut self, id: ConduitId) {
+        if self.conduits.remove(&id).is_none() {
+            return;
+        }
+        let mut concerned = Vec::new();
+        for (stream_id, stream) in &mut self.streams {
+            if stream.place == Some(id) && stream.active {
+                stream.active = false;
+                self.active.remove(stream_id);
+            }
+            if stream.lose_conduit(id) {
+                concerned.push(*stream_id);
+            }
+        }
+        for stream in concerned {
+            self.queue(stream);
+        }
+        self.maintain_spares();
+    }
+
+    /// Stops all forwarding (CNAPT-2..5, SNAPT-2..5): what applications send is buffered, the frames
+    /// begun are finished.
+    pub(crate) fn stop_forwarding(&mut self) {
+        self.forwarding = false;
+    }
+
+    /// Lets `link` carry, under switch number `number`, and goes on.
+    pub(crate) fn forward_on(&mut self, link: ConduitId, number: u64) {
+        self.current = Some(link);
+        self.number = number;
+        self.forwarding = true;
+        self.dialling = 0;
+        let all: Vec<StreamId> = self.streams.keys().copied().collect();
+        for id in all {
+            self.queue(id);
+            self.look_if_room(id);
+        }
+        self.arm_open_timer();
+        self.maintain_spares();
+        self.wake(link);
+    }
+
+    /// Takes every stream off its conduits: whatever was not acknowledged is sent again, from where
+    /// RENEW says.
+    pub(crate) fn take_off_conduits(&mut self) {
+        for conduit in self.conduits.values_mut() {
+            conduit.ready.clear();
+            conduit.load = 0;
+        }
+        self.active.clear();
+        for stream in self.streams.values_mut() {
+            stream.active = false;
+            stream.place = None;
+            stream.queued = false;
+            stream.acknowledged_on = None;
+            stream.say_again();
+        }
+        self.current = None;
+    }
+
+    /// Marks every conduit of a number lower than `number` as ending; says how many there are.
+    pub(crate) fn mark_conduits(&mut self, number: u64) -> usize {
+        let ending: Vec<ConduitId> = self.numbered_below(number).collect();
+        for id in &ending {
+            if let Some(conduit) = self.conduits.get_mut(id)
+                && conduit.marker == Marker::None
+            {
+                conduit.marker = Marker::Due;
+                self.wake(*id);
+            }
+        }
+        ending.len()
+    }
+
+    /// Conduits of a number lower than `number`.
+    pub(crate) fn numbered_below(&self, number: u64) -> impl Iterator<Item = ConduitId> + '_ {
+        self.conduits
+            .iter()
+            .filter(move |(_, conduit)| conduit.number.is_some_and(|of| of < number))
+            .map(|(id, _)| *id)
+    }
+
+    /// The pieces of RENEW: every stream in which anything moved under switch number `since` or a
+    /// later one, those with unarrived bytes first.
+    pub(crate) fn renew(&mut self, number: u64, since: u64) -> Vec<Frame> {
+        let floor = self.floor();
+        let mut streams: Vec<&mut Stream> = self
+            .streams
+            .values_mut()
+            .filter(|stream| stream.moved >= since)
+            .filter(|stream| !matches!(stream.opening, Opening::NotSent { .. }))
+            .collect();
+        streams.sort_by_key(|stream| !stream.has_unarrived());
+        let entries: Vec<RenewEntry> = streams
+            .into_iter()
+            .map(|stream| stream.renew_entry())
+            .collect();
+        let mut pieces: Vec<Frame> = entries
+            .chunks(RENEW_ENTRIES)
+            .map(|piece| {
+                Frame::Renew(Renew {
+                    number,
+                    floor,
+                    last: false,
+                    entries: piece.to_vec(),
+                })
+            })
+            .collect();
+        match pieces.last_mut() {
+            Some(Frame::Renew(renew)) => renew.last = true,
+            _ => pieces.push(Frame::Renew(Renew {
+                number,
+                floor,
+                last: true,
+                entries: Vec::new(),
+            })),
+        }
+        pieces
+    }
+
+    pub(crate) fn handle_renew(&mut self, renew: &Renew) -> Result<(), PeerMisbehaved> {
+        self.seen.raise_floor(renew.floor);
+        for entry in &renew.entries {
+            let id = entry.stream;
+            if let Some(end @ End::Abort { .. }) = entry.end {
+                self.handle_end(id, end)?;
+            }
+            if !self.know(id)? {
+                continue;
+            }
+            self.take_received(id, entry.arrived, entry.limit)?;
+            if let Some(end @ End::Fin { .. }) = entry.end {
+                self.take_end(id, end)?;
+            }
+            if let Some(code) = entry.stop {
+                self.take_stop(id, code);
+            }
+            self.look_if_room(id);
+            self.forget_if_over(id);
+        }
+        Ok(())
+    }
+
+    /// The other side knows nothing of any stream: those whose OPEN was never sent wait on, all others
+    /// are reset. Returns how many were.
+    pub(crate) fn lose_session(&mut self) -> usize {
+        let lost: Vec<StreamId> = self
+            .streams
+            .values()
+            .filter(|stream| !matches!(stream.opening, Opening::NotSent { .. }))
+            .map(|stream| stream.id)
+            .collect();
+        for id in &lost {
+            self.outputs.push_back(Output::Reset {
+                stream: *id,
+                code: code::SESSION_LOST,
+            });
+            self.forget(*id);
+        }
+        self.seen = Seen::default();
+        self.settled_due.clear();
+        self.refused_due.clear();
+        self.ends_due.clear();
+        lost.len()
+    }
+
+    // === Figures ===
+
+    /// How many streams there are.
+    pub fn len(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.streams.is_empty()
+    }
+
+    /// Bytes in memory: for a resend, unsent, or waiting for an application.
+    pub fn buffered(&self) -> u64 {
+        self.streams
+            .values()
+            .map(|one| one.send.buffered() + one.receive.buffered())
+            .sum()
+    }
+
+    /// Whether an application's data is under way and not acknowledged.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.active.iter().any(|id| {
+            self.streams
+                .get(id)
+                .is_some_and(|one| one.send.is_unacknowledged() || one.stirred)
+        })
+    }
+
+    pub(crate) fn start_gap(&mut self, now: Instant) {
+        let flowing = self.streams.values().filter(|stream| {
+            stream
+                .receive
+                .last_delivered
+                .is_some_and(|last| last + FLOWING >= now)
+        });
+        self.gap.start(flowing.map(|stream| stream.id), now);
+    }
+
+    pub(crate) const fn end_gap(&mut self, now: Instant) {
+        self.gap.end(now);
+    }
+
+    pub(crate) fn settled_gap(&self, now: Instant) -> Option<Option<Duration>> {
+        self.gap.is_settled(now).then(|| self.gap.longest())
+    }
+}

@@ -1,0 +1,737 @@
+//! Frame to bytes and back.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use bytes::{BufMut, BytesMut};
+
+use super::{
+    Attach, Attached, BODY_BYTES, CATALOGUE_ENTRIES, CatalogueEntry, ClosedOld, Frame, Hello,
+    NAME_BYTES, RENEW_ENTRIES, RefusedCode, Renew, RenewEntry, Role, Trail, TransportProtocol,
+    WireError,
+};
+use crate::step::{Step, TRAIL_STEPS};
+use crate::stream::End;
+use crate::{CnaptId, Instance, LinkNumber, StreamId};
+
+pub(super) const HELLO: u8 = 1;
+pub(super) const USE: u8 = 2;
+pub(super) const ATTACH: u8 = 3;
+pub(super) const ATTACHED: u8 = 4;
+pub(super) const RENEW: u8 = 5;
+pub(super) const SWITCH_STEP1: u8 = 6;
+pub(super) const ACK: u8 = 7;
+pub(super) const OK_TO_REDIRECTION: u8 = 8;
+pub(super) const CLIENT_SERVICES_READY: u8 = 9;
+pub(super) const SERVER_SERVICES_READY: u8 = 10;
+pub(super) const SWITCH_STEP2: u8 = 11;
+pub(super) const SWITCH_UNEXPECTED: u8 = 12;
+pub(super) const ALL_REDIRECTED: u8 = 13;
+pub(super) const PROBE: u8 = 14;
+pub(super) const PROBE_REPLY: u8 = 15;
+pub(super) const TRAIL: u8 = 16;
+pub(super) const REFUSED: u8 = 17;
+pub(super) const DETACH: u8 = 18;
+pub(super) const OPEN: u8 = 32;
+pub(super) const OPENED: u8 = 33;
+pub(super) const OPEN_REFUSED: u8 = 34;
+pub(super) const DATA: u8 = 35;
+pub(super) const RECEIVED: u8 = 36;
+pub(super) const FIN: u8 = 37;
+pub(super) const ABORT: u8 = 38;
+pub(super) const STOP: u8 = 39;
+pub(super) const SETTLED: u8 = 40;
+pub(super) const LAST_MESSAGE: u8 = 41;
+
+/// The word that begins every frame.
+pub(super) const HEADER_BYTES: usize = 4;
+/// Stream and offset, which begin the body of DATA.
+pub(super) const DATA_FIELDS_BYTES: usize = 16;
+
+const RENEW_END_FIN: u8 = 1;
+const RENEW_END_ABORT: u8 = 2;
+const RENEW_STOP: u8 = 4;
+
+/// Appends the header of a DATA frame whose `length` bytes of payload the caller sends behind it.
+pub fn encode_data_header(out: &mut BytesMut, stream: StreamId, offset: u64, length: usize) {
+    put_header(out, DATA, DATA_FIELDS_BYTES + length);
+    out.put_u64(stream.0);
+    out.put_u64(offset);
+}
+
+/// Appends `frame`.
+pub fn encode(out: &mut BytesMut, frame: &Frame) {
+    let start = out.len();
+    out.put_u32(0);
+    let kind = put_body(out, frame);
+    let length = out.len() - start - HEADER_BYTES;
+    debug_assert!(
+        length <= BODY_BYTES,
+        "a frame of type {kind} with {length} bytes"
+    );
+    let word = header_word(kind, length);
+    out[start..start + HEADER_BYTES].copy_from_slice(&word.to_be_bytes());
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "every body is at most BODY_BYTES, 17 bits"
+)]
+const fn header_word(kind: u8, length: usize) -> u32 {
+    (kind as u32) << 24 | length as u32
+}
+
+fn put_header(out: &mut BytesMut, kind: u8, length: usize) {
+    out.put_u32(header_word(kind, length));
+}
+
+fn put_body(out: &mut BytesMut, frame: &Frame) -> u8 {
+    match frame {
+        Frame::Hello(_)
+        | Frame::Use { .. }
+        | Frame::Attach(_)
+        | Frame::Attached(_)
+        | Frame::Renew(_)
+        | Frame::Probe { .. }
+        | Frame::ProbeReply { .. }
+        | Frame::Trail(_)
+        | Frame::Refused { .. }
+        | Frame::Detach => put_link_body(out, frame),
+        Frame::SwitchStep1 { .. }
+        | Frame::Ack { .. }
+        | Frame::OkToRedirection { .. }
+        | Frame::ClientServicesReadyForRedirection { .. }
+        | Frame::ServerServicesReadyForRedirection { .. }
+        | Frame::SwitchStep2 { .. }
+        | Frame::SwitchUnexpected { .. }
+        | Frame::AllRedirected { .. } => put_switch_body(out, frame),
+        Frame::Open { .. }
+        | Frame::Opened { .. }
+        | Frame::OpenRefused { .. }
+        | Frame::Received { .. }
+        | Frame::End { .. }
+        | Frame::Stop { .. }
+        | Frame::Settled { .. }
+        | Frame::LastMessageBeforeRedirection => put_stream_body(out, frame),
+    }
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "put_body names every frame once"
+)]
+fn put_link_body(out: &mut BytesMut, frame: &Frame) -> u8 {
+    match frame {
+        Frame::Hello(hello) => {
+            out.put_u16(hello.oldest);
+            out.put_u16(hello.newest);
+            out.put_u8(match hello.role {
+                Role::Control => 0,
+                Role::Conduit => 1,
+            });
+            out.put_u64(hello.instance.0);
+            out.put_u32(hello.link.0);
+            HELLO
+        }
+        Frame::Use { number } => {
+            out.put_u64(*number);
+            USE
+        }
+        Frame::Attach(attach) => {
+            out.put_slice(&attach.cnapt.0);
+            out.put_u64(attach.session);
+            out.put_u64(attach.snapt.0);
+            out.put_u32(attach.initial_limit);
+            out.put_u32(attach.streams);
+            put_catalogue(out, &attach.services);
+            ATTACH
+        }
+        Frame::Attached(attached) => {
+            out.put_u64(attached.snapt.0);
+            out.put_u64(attached.session);
+            put_address(out, attached.virtual_ip);
+            out.put_u32(attached.initial_limit);
+            out.put_u32(attached.streams);
+            put_catalogue(out, &attached.services);
+            ATTACHED
+        }
+        Frame::Renew(renew) => {
+            put_renew(out, renew);
+            RENEW
+        }
+        Frame::Probe { token } => {
+            out.put_u64(*token);
+            PROBE
+        }
+        Frame::ProbeReply { token } => {
+            out.put_u64(*token);
+            PROBE_REPLY
+        }
+        Frame::Trail(trail) => {
+            put_trail(out, trail);
+            TRAIL
+        }
+        Frame::Refused { code } => {
+            out.put_u8(refused_to_byte(*code));
+            REFUSED
+        }
+        _ => DETACH,
+    }
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "put_body names every frame once"
+)]
+fn put_switch_body(out: &mut BytesMut, frame: &Frame) -> u8 {
+    match frame {
+        Frame::SwitchStep1 {
+            number,
+            cnapt,
+            conduits,
+        } => {
+            out.put_u64(*number);
+            out.put_slice(&cnapt.0);
+            out.put_u32(*conduits);
+            SWITCH_STEP1
+        }
+        Frame::Ack { number } => {
+            out.put_u64(*number);
+            ACK
+        }
+        Frame::OkToRedirection { number, complete } => {
+            out.put_u64(*number);
+            out.put_u8(u8::from(*complete));
+            OK_TO_REDIRECTION
+        }
+        Frame::ClientServicesReadyForRedirection { number } => {
+            out.put_u64(*number);
+            CLIENT_SERVICES_READY
+        }
+        Frame::ServerServicesReadyForRedirection { number } => {
+            out.put_u64(*number);
+            SERVER_SERVICES_READY
+        }
+        Frame::SwitchStep2 { number, cnapt, old } => {
+            put_moving(out, *number, *cnapt, *old);
+            SWITCH_STEP2
+        }
+        Frame::SwitchUnexpected { number, cnapt, old } => {
+            put_moving(out, *number, *cnapt, *old);
+            SWITCH_UNEXPECTED
+        }
+        Frame::AllRedirected { number, complete } => {
+            out.put_u64(*number);
+            out.put_u8(u8::from(*complete));
+            ALL_REDIRECTED
+        }
+        _ => unreachable!("put_body sends only switch messages here"),
+    }
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "put_body names every frame once"
+)]
+fn put_stream_body(out: &mut BytesMut, frame: &Frame) -> u8 {
+    match frame {
+        Frame::Open {
+            stream,
+            floor,
+            service,
+        } => {
+            out.put_u64(stream.0);
+            out.put_u64(*floor);
+            put_text(out, service);
+            OPEN
+        }
+        Frame::Opened { stream } => {
+            out.put_u64(stream.0);
+            OPENED
+        }
+        Frame::OpenRefused { stream, code } => {
+            out.put_u64(stream.0);
+            out.put_u16(*code);
+            OPEN_REFUSED
+        }
+        Frame::Received {
+            stream,
+            arrived,
+            limit,
+        } => {
+            out.put_u64(stream.0);
+            out.put_u64(*arrived);
+            out.put_u64(*limit);
+            RECEIVED
+        }
+        Frame::End {
+            stream,
+            end: End::Fin { last },
+        } => {
+            out.put_u64(stream.0);
+            out.put_u64(*last);
+            FIN
+        }
+        Frame::End {
+            stream,
+            end: End::Abort { last, code },
+        } => {
+            out.put_u64(stream.0);
+            out.put_u64(*last);
+            out.put_u16(*code);
+            ABORT
+        }
+        Frame::Stop { stream, code } => {
+            out.put_u64(stream.0);
+            out.put_u16(*code);
+            STOP
+        }
+        Frame::Settled { stream } => {
+            out.put_u64(stream.0);
+            SETTLED
+        }
+        _ => LAST_MESSAGE,
+    }
+}
+
+fn put_moving(out: &mut BytesMut, number: u64, cnapt: CnaptId, old: ClosedOld) {
+    out.put_u64(number);
+    out.put_slice(&cnapt.0);
+    out.put_u8(match old {
+        ClosedOld::Drained => 0,
+        ClosedOld::Dead => 1,
+    });
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "configuration bounds names and catalogues"
+)]
+fn put_text(out: &mut BytesMut, text: &str) {
+    debug_assert!(text.len() <= NAME_BYTES, "a name of {} bytes", text.len());
+    out.put_u8(text.len() as u8);
+    out.put_slice(text.as_bytes());
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "configuration bounds names and catalogues"
+)]
+fn put_catalogue(out: &mut BytesMut, services: &[CatalogueEntry]) {
+    debug_assert!(
+        services.len() <= CATALOGUE_ENTRIES,
+        "{} services",
+        services.len()
+    );
+    out.put_u16(services.len() as u16);
+    for service in services {
+        put_text(out, &service.name);
+        out.put_u8(match service.protocol {
+            TransportProtocol::Tcp => 0,
+            TransportProtocol::Udp => 1,
+        });
+        out.put_u16(service.port);
+    }
+}
+
+/// An IPv4 address travels in its IPv6-mapped form.
+fn put_address(out: &mut BytesMut, address: IpAddr) {
+    let octets = match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    };
+    out.put_slice(&octets);
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a piece has at most RENEW_ENTRIES"
+)]
+fn put_renew(out: &mut BytesMut, renew: &Renew) {
+    debug_assert!(
+        renew.entries.len() <= RENEW_ENTRIES,
+        "{} entries",
+        renew.entries.len()
+    );
+    out.put_u64(renew.number);
+    out.put_u64(renew.floor);
+    out.put_u8(u8::from(renew.last));
+    out.put_u16(renew.entries.len() as u16);
+    for entry in &renew.entries {
+        let end = match entry.end {
+            None => 0,
+            Some(End::Fin { .. }) => RENEW_END_FIN,
+            Some(End::Abort { .. }) => RENEW_END_ABORT,
+        };
+        let stop = if entry.stop.is_some() { RENEW_STOP } else { 0 };
+        out.put_u64(entry.stream.0);
+        out.put_u8(end | stop);
+        out.put_u64(entry.arrived);
+        out.put_u64(entry.limit);
+        match entry.end {
+            None => {}
+            Some(End::Fin { last }) => out.put_u64(last),
+            Some(End::Abort { last, code }) => {
+                out.put_u64(last);
+                out.put_u16(code);
+            }
+        }
+        if let Some(code) = entry.stop {
+            out.put_u16(code);
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a trail has at most TRAIL_STEPS"
+)]
+fn put_trail(out: &mut BytesMut, trail: &Trail) {
+    debug_assert!(
+        trail.steps.len() <= TRAIL_STEPS,
+        "{} steps",
+        trail.steps.len()
+    );
+    out.put_u64(trail.number);
+    out.put_u64(trail.gap_micros.unwrap_or(u64::MAX));
+    out.put_u16(trail.steps.len() as u16);
+    for (step, micros) in &trail.steps {
+        out.put_slice(&step.to_bytes());
+        out.put_u64(*micros);
+    }
+}
+
+const fn refused_to_byte(code: RefusedCode) -> u8 {
+    match code {
+        RefusedCode::Superseded => 1,
+        RefusedCode::Version => 2,
+        RefusedCode::Full => 3,
+        RefusedCode::Protocol => 4,
+        RefusedCode::Revoked => 5,
+    }
+}
+
+/// The frame that `body` of type `kind` holds. DATA is the decoder's.
+pub(super) fn decode(kind: u8, body: &[u8]) -> Result<Frame, WireError> {
+    let mut fields = Fields { kind, rest: body };
+    let frame = match kind {
+        HELLO..=DETACH => read_link_frame(&mut fields)?,
+        OPEN..=LAST_MESSAGE => read_stream_frame(&mut fields)?,
+        _ => return Err(WireError::UnknownFrame(kind)),
+    };
+    fields.end()?;
+    Ok(frame)
+}
+
+fn read_link_frame(fields: &mut Fields<'_>) -> Result<Frame, WireError> {
+    Ok(match fields.kind {
+        HELLO => Frame::Hello(Hello {
+            oldest: fields.u16()?,
+            newest: fields.u16()?,
+            role: match fields.u8()? {
+                0 => Role::Control,
+                1 => Role::Conduit,
+                _ => return Err(fields.bad("role")),
+            },
+            instance: Instance(fields.u64()?),
+            link: LinkNumber(fields.u32()?),
+        }),
+        USE => Frame::Use {
+            number: fields.u64()?,
+        },
+        ATTACH => Frame::Attach(Attach {
+            cnapt: fields.cnapt()?,
+            session: fields.u64()?,
+            snapt: Instance(fields.u64()?),
+            initial_limit: fields.u32()?,
+            streams: fields.u32()?,
+            services: fields.catalogue()?,
+        }),
+        ATTACHED => Frame::Attached(Attached {
+            snapt: Instance(fields.u64()?),
+            session: fields.u64()?,
+            virtual_ip: fields.address()?,
+            initial_limit: fields.u32()?,
+            streams: fields.u32()?,
+            services: fields.catalogue()?,
+        }),
+        RENEW => Frame::Renew(fields.renew()?),
+        PROBE => Frame::Probe {
+            token: fields.u64()?,
+        },
+        PROBE_REPLY => Frame::ProbeReply {
+            token: fields.u64()?,
+        },
+        TRAIL => Frame::Trail(fields.trail()?),
+        REFUSED => Frame::Refused {
+            code: fields.refused()?,
+        },
+        DETACH => Frame::Detach,
+        _ => read_switch_message(fields)?,
+    })
+}
+
+fn read_switch_message(fields: &mut Fields<'_>) -> Result<Frame, WireError> {
+    let number = fields.u64()?;
+    Ok(match fields.kind {
+        SWITCH_STEP1 => Frame::SwitchStep1 {
+            number,
+            cnapt: fields.cnapt()?,
+            conduits: fields.u32()?,
+        },
+        ACK => Frame::Ack { number },
+        OK_TO_REDIRECTION => Frame::OkToRedirection {
+            number,
+            complete: fields.bool()?,
+        },
+        CLIENT_SERVICES_READY => Frame::ClientServicesReadyForRedirection { number },
+        SERVER_SERVICES_READY => Frame::ServerServicesReadyForRedirection { number },
+        SWITCH_STEP2 => Frame::SwitchStep2 {
+            number,
+            cnapt: fields.cnapt()?,
+            old: fields.closed_old()?,
+        },
+        SWITCH_UNEXPECTED => Frame::SwitchUnexpected {
+            number,
+            cnapt: fields.cnapt()?,
+            old: fields.closed_old()?,
+        },
+        ALL_REDIRECTED => Frame::AllRedirected {
+            number,
+            complete: fields.bool()?,
+        },
+        unknown => return Err(WireError::UnknownFrame(unknown)),
+    })
+}
+
+fn read_stream_frame(fields: &mut Fields<'_>) -> Result<Frame, WireError> {
+    if fields.kind == LAST_MESSAGE {
+        return Ok(Frame::LastMessageBeforeRedirection);
+    }
+    let stream = StreamId(fields.u64()?);
+    Ok(match fields.kind {
+        OPEN => Frame::Open {
+            stream,
+            floor: fields.u64()?,
+            service: fields.text()?,
+        },
+        OPENED => Frame::Opened { stream },
+        OPEN_REFUSED => Frame::OpenRefused {
+            stream,
+            code: fields.u16()?,
+        },
+        RECEIVED => Frame::Received {
+            stream,
+            arrived: fields.u64()?,
+            limit: fields.u64()?,
+        },
+        FIN => Frame::End {
+            stream,
+            end: End::Fin {
+                last: fields.u64()?,
+            },
+        },
+        ABORT => Frame::End {
+            stream,
+            end: End::Abort {
+                last: fields.u64()?,
+                code: fields.u16()?,
+            },
+        },
+        STOP => Frame::Stop {
+            stream,
+            code: fields.u16()?,
+        },
+        SETTLED => Frame::Settled { stream },
+        unknown => return Err(WireError::UnknownFrame(unknown)),
+    })
+}
+
+/// The fields of one body that are still to be read.
+struct Fields<'a> {
+    kind: u8,
+    rest: &'a [u8],
+}
+
+impl Fields<'_> {
+    fn bad(&self, field: &'static str) -> WireError {
+        WireError::BadField {
+            frame: self.kind,
+            field,
+        }
+    }
+
+    fn end(&self) -> Result<(), WireError> {
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(WireError::WrongLength(self.kind))
+        }
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
+        let Some((head, rest)) = self.rest.split_first_chunk::<N>() else {
+            return Err(WireError::WrongLength(self.kind));
+        };
+        self.rest = rest;
+        Ok(*head)
+    }
+
+    fn u8(&mut self) -> Result<u8, WireError> {
+        self.array().map(u8::from_be_bytes)
+    }
+
+    fn u16(&mut self) -> Result<u16, WireError> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    fn u32(&mut self) -> Result<u32, WireError> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, WireError> {
+        self.array().map(u64::from_be_bytes)
+    }
+
+    fn bool(&mut self) -> Result<bool, WireError> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(self.bad("flag")),
+        }
+    }
+
+    fn cnapt(&mut self) -> Result<CnaptId, WireError> {
+        self.array().map(CnaptId)
+    }
+
+    fn closed_old(&mut self) -> Result<ClosedOld, WireError> {
+        match self.u8()? {
+            0 => Ok(ClosedOld::Drained),
+            1 => Ok(ClosedOld::Dead),
+            _ => Err(self.bad("state of the old link")),
+        }
+    }
+
+    fn refused(&mut self) -> Result<RefusedCode, WireError> {
+        match self.u8()? {
+            1 => Ok(RefusedCode::Superseded),
+            2 => Ok(RefusedCode::Version),
+            3 => Ok(RefusedCode::Full),
+            4 => Ok(RefusedCode::Protocol),
+            5 => Ok(RefusedCode::Revoked),
+            _ => Err(self.bad("code")),
+        }
+    }
+
+    fn address(&mut self) -> Result<IpAddr, WireError> {
+        self.array::<16>()
+            .map(|octets| Ipv6Addr::from(octets).to_canonical())
+    }
+
+    fn text(&mut self) -> Result<String, WireError> {
+        let length = usize::from(self.u8()?);
+        if length == 0 || length > NAME_BYTES {
+            return Err(self.bad("name"));
+        }
+        let Some((head, rest)) = self.rest.split_at_checked(length) else {
+            return Err(WireError::WrongLength(self.kind));
+        };
+        self.rest = rest;
+        String::from_utf8(head.to_vec()).map_err(|_| self.bad("name"))
+    }
+
+    fn catalogue(&mut self) -> Result<Vec<CatalogueEntry>, WireError> {
+        let count = usize::from(self.u16()?);
+        if count > CATALOGUE_ENTRIES {
+            return Err(self.bad("number of services"));
+        }
+        (0..count)
+            .map(|_| {
+                Ok(CatalogueEntry {
+                    name: self.text()?,
+                    protocol: match self.u8()? {
+                        0 => TransportProtocol::Tcp,
+                        1 => TransportProtocol::Udp,
+                        _ => return Err(self.bad("protocol")),
+                    },
+                    port: self.u16()?,
+                })
+            })
+            .collect()
+    }
+
+    fn renew(&mut self) -> Result<Renew, WireError> {
+        let number = self.u64()?;
+        let floor = self.u64()?;
+        let last = self.bool()?;
+        let count = usize::from(self.u16()?);
+        if count > RENEW_ENTRIES {
+            return Err(self.bad("number of streams"));
+        }
+        let entries = (0..count)
+            .map(|_| self.renew_entry())
+            .collect::<Result<_, _>>()?;
+        Ok(Renew {
+            number,
+            floor,
+            last,
+            entries,
+        })
+    }
+
+    fn renew_entry(&mut self) -> Result<RenewEntry, WireError> {
+        let stream = StreamId(self.u64()?);
+        let flags = self.u8()?;
+        if flags & !(RENEW_END_FIN | RENEW_END_ABORT | RENEW_STOP) != 0 {
+            return Err(self.bad("flag"));
+        }
+        let arrived = self.u64()?;
+        let limit = self.u64()?;
+        let end = match flags & (RENEW_END_FIN | RENEW_END_ABORT) {
+            0 => None,
+            RENEW_END_FIN => Some(End::Fin { last: self.u64()? }),
+            RENEW_END_ABORT => Some(End::Abort {
+                last: self.u64()?,
+                code: self.u16()?,
+            }),
+            _ => return Err(self.bad("flag")),
+        };
+        let stop = if flags & RENEW_STOP == 0 {
+            None
+        } else {
+            Some(self.u16()?)
+        };
+        Ok(RenewEntry {
+            stream,
+            arrived,
+            limit,
+            end,
+            stop,
+        })
+    }
+
+    fn trail(&mut self) -> Result<Trail, WireError> {
+        let number = self.u64()?;
+        let gap_micros = Some(self.u64()?).filter(|micros| *micros != u64::MAX);
+        let count = usize::from(self.u16()?);
+        if count > TRAIL_STEPS {
+            return Err(self.bad("number of steps"));
+        }
+        let steps = (0..count)
+            .map(|_| {
+                let bytes = self.array()?;
+                let step = Step::from_bytes(bytes).ok_or_else(|| self.bad("step"))?;
+                Ok((step, self.u64()?))
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Trail {
+            number,
+            gap_micros,
+            steps,
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "golden.rs"]
+mod golden;

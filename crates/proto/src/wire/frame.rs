@@ -1,0 +1,292 @@
+//! Every frame as a value. Type codes are in `codec.rs`, beside the bytes.
+
+use std::net::IpAddr;
+
+use crate::step::Step;
+use crate::stream::End;
+use crate::{CnaptId, Instance, LinkNumber, StreamId};
+
+/// What a new connection between the modules is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The first conduit of a link: it carries the control frames.
+    Control,
+    /// Any other.
+    Conduit,
+}
+
+/// The first frame on every conduit, both ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// The lowest protocol version that the sender speaks.
+    pub oldest: u16,
+    /// The highest.
+    pub newest: u16,
+    /// What the connection is for; the SNAPT repeats the CNAPT's.
+    pub role: Role,
+    /// The sender's process.
+    pub instance: Instance,
+    /// The link that the conduit belongs to; the CNAPT numbers its links.
+    pub link: LinkNumber,
+}
+
+/// TCP or UDP, in the spec's words connection-oriented or connectionless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TransportProtocol {
+    /// Connection-oriented.
+    Tcp,
+    /// Connectionless.
+    Udp,
+}
+
+/// One service as the other module hears of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogueEntry {
+    /// Its name, at most [`super::NAME_BYTES`] bytes.
+    pub name: String,
+    /// TCP or UDP.
+    pub protocol: TransportProtocol,
+    /// Where the application on the other side finds it.
+    pub port: u16,
+}
+
+/// The CNAPT joins or begins a session over a link; makes no link current.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attach {
+    /// Compared with the key of the connection, never looked up.
+    pub cnapt: CnaptId,
+    /// The session it had, 0 for none.
+    pub session: u64,
+    /// The SNAPT instance it had it with, 0 for none.
+    pub snapt: Instance,
+    /// Credit that every stream begins with, in bytes.
+    pub initial_limit: u32,
+    /// How many streams opened by the SNAPT it takes.
+    pub streams: u32,
+    /// The client services.
+    pub services: Vec<CatalogueEntry>,
+}
+
+/// The SNAPT's answer to ATTACH.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// The SNAPT process.
+    pub snapt: Instance,
+    /// The session that this link now belongs to.
+    pub session: u64,
+    /// The address of this CNAPT's client services at the SNAPT.
+    pub virtual_ip: IpAddr,
+    /// Credit that every stream begins with, in bytes.
+    pub initial_limit: u32,
+    /// How many streams opened by the CNAPT it takes.
+    pub streams: u32,
+    /// The server services.
+    pub services: Vec<CatalogueEntry>,
+}
+
+/// What a switch message says of the old link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClosedOld {
+    /// Every conduit was ended by its marker.
+    Drained,
+    /// It was cut: what was under way is lost and is sent again.
+    Dead,
+}
+
+/// How far one stream has come, seen by the sender of RENEW.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RenewEntry {
+    /// Which stream.
+    pub stream: StreamId,
+    /// Contiguous offsets in the sender's memory, the virtual one of the end included.
+    pub arrived: u64,
+    /// How far the other side may send.
+    pub limit: u64,
+    /// The end of the direction in which the sender of RENEW sends.
+    pub end: Option<End>,
+    /// The sender can deliver no more.
+    pub stop: Option<u16>,
+}
+
+/// One piece of RENEW.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renew {
+    /// The switch that it belongs to.
+    pub number: u64,
+    /// Every id of the sender's own opening below this index is settled.
+    pub floor: u64,
+    /// No piece follows.
+    pub last: bool,
+    /// Streams with unarrived bytes first. Absence says nothing.
+    pub entries: Vec<RenewEntry>,
+}
+
+/// The steps that a side took in a switch, for the other's `handover trace`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trail {
+    /// The switch.
+    pub number: u64,
+    /// The longest pause in deliveries that overlaps the switch, in microseconds.
+    pub gap_micros: Option<u64>,
+    /// Each step with its microseconds since this side's first.
+    pub steps: Vec<(Step, u64)>,
+}
+
+/// Why the other module is turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusedCode {
+    /// Another instance with the same key has taken the session over: stop.
+    Superseded,
+    /// No protocol version in common.
+    Version,
+    /// The key is known, but nothing can be given now: no virtual IP left, or too many sessions.
+    Full,
+    /// The frame or its content breaks the protocol.
+    Protocol,
+    /// The key is no longer allowed.
+    Revoked,
+}
+
+/// Everything that travels but DATA, whose bytes the decoder hands out where they lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// The first frame on every conduit.
+    Hello(Hello),
+    /// A spare conduit is used from now on, under this switch number.
+    Use {
+        /// The switch number.
+        number: u64,
+    },
+    /// The CNAPT joins or begins a session.
+    Attach(Attach),
+    /// The SNAPT's answer.
+    Attached(Attached),
+    /// How far the streams have come.
+    Renew(Renew),
+    /// CNAPT-10.
+    SwitchStep1 {
+        /// The switch.
+        number: u64,
+        /// The switching CNAPT.
+        cnapt: CnaptId,
+        /// How many conduits it has numbered and not yet ended: so many markers will come.
+        conduits: u32,
+    },
+    /// SNAPT-9.
+    Ack {
+        /// The switch.
+        number: u64,
+    },
+    /// SNAPT-11.
+    OkToRedirection {
+        /// The switch.
+        number: u64,
+        /// Every marker of the CNAPT arrived.
+        complete: bool,
+    },
+    /// CNAPT-18.
+    ClientServicesReadyForRedirection {
+        /// The switch.
+        number: u64,
+    },
+    /// SNAPT-15.
+    ServerServicesReadyForRedirection {
+        /// The switch.
+        number: u64,
+    },
+    /// CNAPT-29, on the new link.
+    SwitchStep2 {
+        /// The switch.
+        number: u64,
+        /// The switching CNAPT.
+        cnapt: CnaptId,
+        /// What became of the old link.
+        old: ClosedOld,
+    },
+    /// CNAPT-17*, on the new link.
+    SwitchUnexpected {
+        /// The switch.
+        number: u64,
+        /// The switching CNAPT.
+        cnapt: CnaptId,
+        /// What became of the old link.
+        old: ClosedOld,
+    },
+    /// SNAPT-22, SNAPT-14*.
+    AllRedirected {
+        /// The switch.
+        number: u64,
+        /// Every marker of the CNAPT arrived.
+        complete: bool,
+    },
+    /// Are you there?
+    Probe {
+        /// Comes back in the answer.
+        token: u64,
+    },
+    /// I am.
+    ProbeReply {
+        /// The question's.
+        token: u64,
+    },
+    /// The sender's steps in a switch.
+    Trail(Trail),
+    /// Turned away; the connection ends after it.
+    Refused {
+        /// Why.
+        code: RefusedCode,
+    },
+    /// The CNAPT leaves for good: its session is released at once.
+    Detach,
+    /// A stream begins; its first bytes may follow at once.
+    Open {
+        /// Its id.
+        stream: StreamId,
+        /// Every id of the opener below this index is settled.
+        floor: u64,
+        /// The name of the service.
+        service: String,
+    },
+    /// The stream is known here. Does not wait for the application.
+    Opened {
+        /// Which.
+        stream: StreamId,
+    },
+    /// The stream is not taken: no such service, or too many.
+    OpenRefused {
+        /// Which.
+        stream: StreamId,
+        /// Why: a code of [`crate::stream::code`].
+        code: u16,
+    },
+    /// How far the receiver has come, and how far the sender may go.
+    Received {
+        /// Which stream.
+        stream: StreamId,
+        /// Contiguous offsets in memory, the virtual one of the end included.
+        arrived: u64,
+        /// How far the sender may go.
+        limit: u64,
+    },
+    /// The direction ends, FIN or ABORT.
+    End {
+        /// Which stream.
+        stream: StreamId,
+        /// How and where.
+        end: End,
+    },
+    /// The receiver can deliver no more.
+    Stop {
+        /// Which stream.
+        stream: StreamId,
+        /// Why.
+        code: u16,
+    },
+    /// Your end is acknowledged, I need nothing more.
+    Settled {
+        /// Which stream.
+        stream: StreamId,
+    },
+    /// Nothing more comes on this conduit.
+    LastMessageBeforeRedirection,
+}

@@ -1,0 +1,64 @@
+//! What travels between the modules: every frame, its bytes, and the decoder.
+//!
+//! A frame is one word and a body: the type in the highest 8 bits, the length of the body in the
+//! lower 24, big-endian as every number here. Fields have fixed widths; texts and lists carry their
+//! length. An unknown type, a body that is too short, too long or holds a value that means nothing is
+//! a [`WireError`] and ends the conduit, never the session. docs/protocol.md tells who may send each
+//! frame, when, and what a late, repeated or crossed one does.
+
+mod codec;
+mod decoder;
+mod frame;
+
+pub use codec::{encode, encode_data_header};
+pub use decoder::{Decoder, Item};
+pub use frame::{
+    Attach, Attached, CatalogueEntry, ClosedOld, Frame, Hello, RefusedCode, Renew, RenewEntry,
+    Role, Trail, TransportProtocol,
+};
+
+/// The protocol version that this code speaks, negotiated in HELLO.
+pub const VERSION: u16 = 1;
+
+/// The longest body of a DATA frame's payload: one batch of a conduit's writer. Longer frames would
+/// let one stream hold a conduit, and a switch has to wait for the frame begun.
+pub const DATA_PAYLOAD_BYTES: usize = 64 * 1024;
+
+/// The longest body of any other frame: a RENEW piece or a catalogue of [`CATALOGUE_ENTRIES`].
+pub const BODY_BYTES: usize = 64 * 1024;
+
+/// The most services in one catalogue: with names of [`NAME_BYTES`] they fit one body.
+pub const CATALOGUE_ENTRIES: usize = 512;
+
+/// The longest name of a service.
+pub const NAME_BYTES: usize = 64;
+
+/// The most streams in one piece of RENEW: a piece stays well under [`BODY_BYTES`].
+pub const RENEW_ENTRIES: usize = 512;
+
+/// What is wrong with bytes from the other module.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// The type is not one of this protocol version.
+    #[error("unknown frame type {0}: is the other module of another version?")]
+    UnknownFrame(u8),
+    /// The body is longer than any frame of that type may be.
+    #[error("frame of type {frame} claims {length} bytes")]
+    TooLong {
+        /// The type.
+        frame: u8,
+        /// The length that it claims.
+        length: usize,
+    },
+    /// The body ends before its fields do, or goes on after them.
+    #[error("frame of type {0} has a body of the wrong length")]
+    WrongLength(u8),
+    /// A field holds a value that means nothing.
+    #[error("frame of type {frame} has a bad {field}")]
+    BadField {
+        /// The type.
+        frame: u8,
+        /// Which field.
+        field: &'static str,
+    },
+}
