@@ -83,6 +83,8 @@ pub enum Carrier {
 pub enum Protocol {
     /// Connections.
     Tcp,
+    /// Packets.
+    Udp,
 }
 
 /// One service and whether it can be used where it is offered.
@@ -363,7 +365,7 @@ display_as_in_json! {
         Refused => "refused",
     }
     Carrier { Tls => "tls" }
-    Protocol { Tcp => "tcp" }
+    Protocol { Tcp => "tcp", Udp => "udp" }
     Kind { Planned => "planned", Unexpected => "unexpected" }
     Procedure {
         Stepwise => "stepwise",
