@@ -1,0 +1,296 @@
+//! The task of one application's connection.
+//!
+//! It reads what the application sends, as far as there is credit, and delivers what the conduit's
+//! task could not. How a connection ends decides how the stream ends (design rule 6): an end is FIN,
+//! a reset is ABORT, and Linux reports a socket's error only once, to whichever half looks first. So
+//! the first error that anyone sees is kept in a record that all share, and an end of file counts
+//! only if there is no error but EPIPE, which means that the application's own FIN came first.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{BufMut, BytesMut};
+use handover_proto::StreamId;
+use handover_proto::stream::{View, code};
+use socket2::SockRef;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
+use tracing::debug;
+
+use crate::hub::{Core, Hub, Session};
+use crate::writer::Writer;
+
+/// How much is read from an application at once: one batch of a conduit.
+const READ_BYTES: usize = 64 * 1024;
+
+/// A thread's read buffer is renewed when less than this is left of it, so that no read is tiny.
+const LEAST_READ_BYTES: usize = 16 * 1024;
+
+/// How much one application may read in a row before the others have their turn.
+const READS_IN_A_TURN: usize = 8;
+
+thread_local! {
+    /// Where applications' bytes are read to. Shared by all connections of a thread, so that an idle
+    /// one holds no buffer; what was read is split off and lives in its stream's replay.
+    static READ_BUFFER: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+}
+
+impl<S: Session> Hub<S> {
+    /// Serves an application's connection as `stream`, until both are over.
+    ///
+    /// # Errors
+    ///
+    /// If the socket's options cannot be set; the stream is aborted then.
+    pub fn spawn_application(self: &Arc<Self>, stream: StreamId, socket: TcpStream) -> io::Result<()> {
+        if let Err(error) = prepare(&socket) {
+            self.with(|machine, _| machine.streams_mut().abort(stream, code::CONNECT_FAILED));
+            return Err(error);
+        }
+        let (reader, writer) = socket.into_split();
+        let writer = Arc::new(Writer::new(writer));
+        self.with_core(|core, _| {
+            core.add_application(stream, Arc::clone(&writer));
+            core.machine.streams_mut().connected(stream);
+        });
+        let task = Task {
+            hub: Arc::clone(self),
+            stream,
+            reader,
+            writer,
+            begun: false,
+            blocked: false,
+            shut: false,
+        };
+        tokio::spawn(task.run());
+        Ok(())
+    }
+}
+
+fn prepare(socket: &TcpStream) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    // Without it the urgent byte vanishes from the stream.
+    SockRef::from(socket).set_out_of_band_inline(true)
+}
+
+struct Task<S> {
+    hub: Arc<Hub<S>>,
+    stream: StreamId,
+    reader: OwnedReadHalf,
+    writer: Arc<Writer>,
+    /// OPEN was allowed to leave.
+    begun: bool,
+    /// The application's socket takes no more for now.
+    blocked: bool,
+    /// The application has been told of the end.
+    shut: bool,
+}
+
+/// How a connection's task ends.
+enum Over {
+    /// Both directions ended in order.
+    Done,
+    /// The machine wants it reset.
+    Reset(u16),
+}
+
+impl<S: Session> Task<S> {
+    async fn run(mut self) {
+        let over = poll_fn(|context| self.poll(context)).await;
+        let stream = self.stream;
+        self.hub.with_core(|core, _| core.applications.remove(&stream));
+        match over {
+            Over::Done => {}
+            Over::Reset(why) => {
+                debug!(%stream, "application reset: {}", code::describe(why));
+                // Dropping both halves with it set sends a reset.
+                let socket: &TcpStream = self.reader.as_ref();
+                let lingering = SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO));
+                if let Err(error) = lingering {
+                    debug!(%stream, "no reset: {error}");
+                }
+            }
+        }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Over> {
+        loop {
+            let stream = self.stream;
+            let (reset, error, view) = self.hub.with_core(|core, _| {
+                core.attend_application(stream, context.waker());
+                let (reset, error) =
+                    core.applications.get(&stream).map_or((None, None), |one| (one.reset, one.error));
+                (reset, error, core.machine.streams_mut().view(stream))
+            });
+            if let Some(why) = reset {
+                return Poll::Ready(Over::Reset(why));
+            }
+            let Some(view) = view else { return Poll::Ready(Over::Done) };
+            if let Some(kind) = error {
+                self.end_by_write_error(kind, view);
+                if kind != io::ErrorKind::BrokenPipe {
+                    return Poll::Ready(Over::Done);
+                }
+            }
+            if view.read_over && view.write_over && (self.shut || error.is_some()) {
+                return Poll::Ready(Over::Done);
+            }
+            let delivered = self.deliver(context, view);
+            let read = self.read(context, view);
+            if !delivered && !read {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Delivers what waits. Says whether to look again.
+    fn deliver(&mut self, context: &mut Context<'_>, view: View) -> bool {
+        if self.blocked && self.writer.poll_ready(context).is_pending() {
+            return false;
+        }
+        self.blocked = false;
+        let stream = self.stream;
+        if view.bytes {
+            let Some(bytes) =
+                self.hub.with(|machine, _| machine.streams_mut().take(stream))
+            else {
+                return false;
+            };
+            let result = self.writer.write_now(&bytes);
+            let written = *result.as_ref().unwrap_or(&0);
+            self.blocked = result.is_ok() && written < bytes.len();
+            self.hub.with_core(|core, now| {
+                core.machine.streams_mut().delivered(stream, bytes, written, now);
+                if let Err(error) = result {
+                    core.note_write_error(stream, error.kind());
+                }
+            });
+            return true;
+        }
+        if view.end && !self.shut {
+            self.shut = true;
+            // ENOTCONN: the application is gone already, and its reading half tells how.
+            if let Err(error) = self.writer.shut() {
+                debug!(%stream, "no end passed on: {error}");
+            }
+            self.hub.with(|machine, _| machine.streams_mut().end_delivered(stream));
+            return true;
+        }
+        false
+    }
+
+    /// Reads as far as there is credit. Says whether to look again.
+    fn read(&mut self, context: &mut Context<'_>, view: View) -> bool {
+        if view.read_over || view.room == 0 {
+            return false;
+        }
+        let mut room = view.room;
+        for _ in 0..READS_IN_A_TURN {
+            if room == 0 {
+                return true;
+            }
+            match self.read_once(context, room) {
+                Poll::Pending => {
+                    self.begin();
+                    return false;
+                }
+                Poll::Ready(Ok(0)) => {
+                    self.end_of_file();
+                    return true;
+                }
+                Poll::Ready(Ok(count)) => room -= count,
+                Poll::Ready(Err(error)) => {
+                    self.end_by_read_error(&error);
+                    return true;
+                }
+            }
+        }
+        context.waker().wake_by_ref();
+        false
+    }
+
+    /// The first look found no bytes: OPEN leaves without any.
+    fn begin(&mut self) {
+        if !std::mem::replace(&mut self.begun, true) {
+            let stream = self.stream;
+            self.hub.with(|machine, _| machine.streams_mut().begin(stream));
+        }
+    }
+
+    fn read_once(&mut self, context: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
+        let read = READ_BUFFER.with_borrow_mut(|buffer| {
+            if buffer.capacity() - buffer.len() < LEAST_READ_BYTES {
+                buffer.reserve(READ_BYTES);
+            }
+            let result = {
+                let mut room = (&mut *buffer).limit(room.min(READ_BYTES));
+                pin!(self.reader.read_buf(&mut room)).poll(context)
+            };
+            result.map_ok(|_| buffer.split().freeze())
+        });
+        let bytes = ready!(read)?;
+        let count = bytes.len();
+        if count > 0 {
+            self.begun = true;
+            let stream = self.stream;
+            self.hub.with(|machine, _| machine.streams_mut().write(stream, bytes));
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    /// At the end of file the writers' record and the socket's own error are asked first: after an
+    /// error that another half has taken, Linux reports an end.
+    fn end_of_file(&mut self) {
+        let socket: &TcpStream = self.reader.as_ref();
+        let pending = SockRef::from(socket).take_error().ok().flatten();
+        let stream = self.stream;
+        self.hub.with_core(|core, _| {
+            let noted = core.applications.get(&stream).and_then(|one| one.error);
+            let error = noted.or(pending.map(|error| error.kind()));
+            if error.is_some_and(|kind| kind != io::ErrorKind::BrokenPipe) {
+                core.machine.streams_mut().abort(stream, code::RESET);
+            } else {
+                core.machine.streams_mut().finish(stream);
+            }
+        });
+    }
+
+    fn end_by_read_error(&mut self, error: &io::Error) {
+        let stream = self.stream;
+        debug!(%stream, "application: {error}");
+        self.hub.with_core(|core, _| {
+            if error.kind() == io::ErrorKind::BrokenPipe {
+                core.machine.streams_mut().finish(stream);
+            } else {
+                core.machine.streams_mut().abort(stream, code::RESET);
+            }
+        });
+    }
+
+    fn end_by_write_error(&mut self, kind: io::ErrorKind, view: View) {
+        let stream = self.stream;
+        self.hub.with(|machine, _| {
+            if kind == io::ErrorKind::BrokenPipe {
+                if !view.write_over {
+                    machine.streams_mut().stop(stream, code::CANNOT_DELIVER);
+                }
+            } else {
+                machine.streams_mut().abort(stream, code::RESET);
+            }
+        });
+    }
+}
+
+impl<S: Session> Core<S> {
+    /// Keeps the first error that a write met, and lets the application's task see it.
+    pub(crate) fn note_write_error(&mut self, stream: StreamId, kind: io::ErrorKind) {
+        if let Some(application) = self.applications.get_mut(&stream) {
+            application.error.get_or_insert(kind);
+        }
+        self.wake_application(stream);
+    }
+}
