@@ -1,1 +1,830 @@
-//! golden
+//! The bytes of every frame, field by field, and what the decoder does with other bytes.
+//!
+//! The tables are the wire: a change here is a change of the protocol and needs a new
+//! [`VERSION`](crate::wire::VERSION).
+
+use std::net::Ipv4Addr;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::Side;
+use crate::wire::{DATA_PAYLOAD_BYTES, Decoder, Item};
+
+/// The fields of one frame in hexadecimal, each with its name.
+type Fields = Vec<(&'static str, &'static str)>;
+
+const CNAPT: CnaptId = CnaptId([0xc1; 32]);
+const CNAPT_HEX: &str = "c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1";
+
+fn from_hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b' ').collect();
+    digits
+        .chunks(2)
+        .map(|pair| {
+            let pair = std::str::from_utf8(pair).expect("ASCII");
+            u8::from_str_radix(pair, 16).expect("hexadecimal digits")
+        })
+        .collect()
+}
+
+fn bytes_of(fields: &Fields) -> Vec<u8> {
+    fields.iter().flat_map(|(hex, _)| from_hex(hex)).collect()
+}
+
+fn encoded(frame: &Frame) -> Vec<u8> {
+    let mut out = BytesMut::new();
+    encode(&mut out, frame);
+    out.to_vec()
+}
+
+/// Everything that `bytes` hold, fed to the decoder in pieces cut at `cuts`; payloads are joined.
+fn decoded(bytes: &[u8], cuts: &[usize]) -> Result<(Vec<Frame>, Vec<Payload>), WireError> {
+    let mut decoder = Decoder::default();
+    let mut frames = Vec::new();
+    let mut payloads: Vec<Payload> = Vec::new();
+    let mut start = 0;
+    for cut in cuts.iter().copied().chain([bytes.len()]) {
+        let mut input = &bytes[start..cut];
+        start = cut;
+        while let Some(item) = decoder.next(&mut input)? {
+            match item {
+                Item::Frame(frame) => frames.push(frame),
+                Item::Data {
+                    stream,
+                    offset,
+                    bytes,
+                } => join(&mut payloads, stream, offset, bytes),
+            }
+        }
+        assert!(input.is_empty(), "the decoder takes all that it is given");
+    }
+    assert!(decoder.is_at_boundary());
+    Ok((frames, payloads))
+}
+
+type Payload = (StreamId, u64, Vec<u8>);
+
+fn join(payloads: &mut Vec<Payload>, stream: StreamId, offset: u64, bytes: &[u8]) {
+    assert!(!bytes.is_empty(), "a piece is never empty");
+    match payloads.last_mut() {
+        Some((of, first, known)) if *of == stream && *first + known.len() as u64 == offset => {
+            known.extend_from_slice(bytes);
+        }
+        Some(_) | None => payloads.push((stream, offset, bytes.to_vec())),
+    }
+}
+
+fn services() -> Vec<CatalogueEntry> {
+    let entry = |name: &str, protocol, port| CatalogueEntry {
+        name: name.to_owned(),
+        protocol,
+        port,
+    };
+    vec![
+        entry("web", TransportProtocol::Tcp, 8080),
+        entry("dns", TransportProtocol::Udp, 53),
+    ]
+}
+
+/// Frames that begin and end a conduit or a link.
+fn link_frames() -> Vec<(Frame, Fields)> {
+    let hello = Hello {
+        oldest: 1,
+        newest: 2,
+        role: Role::Conduit,
+        instance: Instance(0x0102_0304_0506_0708),
+        link: LinkNumber(9),
+    };
+    let attach = Attach {
+        cnapt: CNAPT,
+        session: 0x11,
+        snapt: Instance(0x22),
+        initial_limit: 0x4000,
+        streams: 0x1000,
+        services: services(),
+    };
+    vec![
+        (
+            Frame::Hello(hello),
+            vec![
+                ("01 000011", "HELLO, 17 bytes"),
+                ("0001", "oldest version"),
+                ("0002", "newest version"),
+                ("01", "role: 0 control, 1 conduit"),
+                ("0102030405060708", "instance"),
+                ("00000009", "link"),
+            ],
+        ),
+        (
+            Frame::Use { number: 7 },
+            vec![
+                ("02 000008", "USE, 8 bytes"),
+                ("0000000000000007", "switch number"),
+            ],
+        ),
+        (
+            Frame::Attach(attach),
+            vec![
+                ("03 000048", "ATTACH, 72 bytes"),
+                (CNAPT_HEX, "CNAPT ID"),
+                ("0000000000000011", "session"),
+                ("0000000000000022", "SNAPT instance"),
+                ("00004000", "initial limit"),
+                ("00001000", "streams"),
+                ("0002", "services"),
+                ("03 776562", "name"),
+                ("00", "protocol: TCP"),
+                ("1f90", "port"),
+                ("03 646e73", "name"),
+                ("01", "protocol: UDP"),
+                ("0035", "port"),
+            ],
+        ),
+        (attached_frame(), attached_fields()),
+        (Frame::Detach, vec![("12 000000", "DETACH, no body")]),
+    ]
+}
+
+fn attached_frame() -> Frame {
+    Frame::Attached(Attached {
+        snapt: Instance(0x22),
+        session: 0x11,
+        virtual_ip: IpAddr::V4(Ipv4Addr::new(127, 77, 0, 10)),
+        initial_limit: 0x4000,
+        streams: 0x1000,
+        services: services().into_iter().take(1).collect(),
+    })
+}
+
+fn attached_fields() -> Fields {
+    vec![
+        ("04 000031", "ATTACHED, 49 bytes"),
+        ("0000000000000022", "SNAPT instance"),
+        ("0000000000000011", "session"),
+        (
+            "00000000000000000000ffff 7f4d000a",
+            "virtual IP, an IPv4 address in its mapped form",
+        ),
+        ("00004000", "initial limit"),
+        ("00001000", "streams"),
+        ("0001", "services"),
+        ("03 776562", "name"),
+        ("00", "protocol: TCP"),
+        ("1f90", "port"),
+    ]
+}
+
+fn small_control_frames() -> Vec<(Frame, Fields)> {
+    vec![
+        (
+            Frame::Probe { token: 5 },
+            vec![("0e 000008", "PROBE"), ("0000000000000005", "token")],
+        ),
+        (
+            Frame::ProbeReply { token: 5 },
+            vec![("0f 000008", "PROBE_REPLY"), ("0000000000000005", "token")],
+        ),
+        (
+            Frame::Trail(Trail {
+                number: 2,
+                gap_micros: None,
+                steps: vec![(Step::cnapt(34), 0), (Step::snapt_star(0), 0x1_0000)],
+            }),
+            vec![
+                ("10 000026", "TRAIL, 38 bytes"),
+                ("0000000000000002", "switch number"),
+                ("ffffffffffffffff", "gap in microseconds, all ones: none"),
+                ("0002", "steps"),
+                ("00 22", "sequence and number: CNAPT-34"),
+                ("0000000000000000", "microseconds since the first"),
+                ("03 00", "sequence and number: SNAPT-0*"),
+                ("0000000000010000", "microseconds since the first"),
+            ],
+        ),
+        (
+            Frame::Refused {
+                code: RefusedCode::Superseded,
+            },
+            vec![("11 000001", "REFUSED"), ("01", "code: superseded")],
+        ),
+    ]
+}
+
+fn renew_frame() -> (Frame, Fields) {
+    let entry = |index, end, stop| RenewEntry {
+        stream: StreamId::new(Side::Cnapt, index),
+        arrived: 0x100,
+        limit: 0x4100,
+        end,
+        stop,
+    };
+    let abort = Some(End::Abort { last: 9, code: 1 });
+    let renew = Renew {
+        number: 3,
+        floor: 2,
+        last: true,
+        entries: vec![
+            entry(2, None, None),
+            entry(3, Some(End::Fin { last: 9 }), None),
+            entry(4, abort, Some(5)),
+        ],
+    };
+    let fields = vec![
+        ("05 000072", "RENEW, 114 bytes"),
+        ("0000000000000003", "switch number"),
+        ("0000000000000002", "floor"),
+        ("01", "last piece"),
+        ("0003", "streams"),
+        ("0000000000000004", "stream c2"),
+        ("00", "flags: no end, no stop"),
+        ("0000000000000100", "arrived"),
+        ("0000000000004100", "limit"),
+        ("0000000000000006", "stream c3"),
+        ("01", "flags: FIN"),
+        ("0000000000000100", "arrived"),
+        ("0000000000004100", "limit"),
+        ("0000000000000009", "FIN's last"),
+        ("0000000000000008", "stream c4"),
+        ("06", "flags: ABORT and STOP"),
+        ("0000000000000100", "arrived"),
+        ("0000000000004100", "limit"),
+        ("0000000000000009 0001", "ABORT's last and code"),
+        ("0005", "STOP's code"),
+    ];
+    (Frame::Renew(renew), fields)
+}
+
+/// The switch messages of the spec.
+fn switch_frames() -> Vec<(Frame, Fields)> {
+    const NUMBER: (&str, &str) = ("0000000000000002", "switch number");
+    vec![
+        (
+            Frame::SwitchStep1 {
+                number: 2,
+                cnapt: CNAPT,
+                conduits: 3,
+            },
+            vec![
+                ("06 00002c", "SWITCH_STEP1, 44 bytes"),
+                NUMBER,
+                (CNAPT_HEX, "CNAPT ID"),
+                ("00000003", "numbered conduits"),
+            ],
+        ),
+        (Frame::Ack { number: 2 }, vec![("07 000008", "ACK"), NUMBER]),
+        (
+            Frame::OkToRedirection {
+                number: 2,
+                complete: true,
+            },
+            vec![
+                ("08 000009", "OK_TO_REDIRECTION"),
+                NUMBER,
+                ("01", "complete"),
+            ],
+        ),
+        (
+            Frame::ClientServicesReadyForRedirection { number: 2 },
+            vec![
+                ("09 000008", "CLIENT_SERVICES_READY_FOR_REDIRECTION"),
+                NUMBER,
+            ],
+        ),
+        (
+            Frame::ServerServicesReadyForRedirection { number: 2 },
+            vec![
+                ("0a 000008", "SERVER_SERVICES_READY_FOR_REDIRECTION"),
+                NUMBER,
+            ],
+        ),
+    ]
+}
+
+fn moving_frames() -> Vec<(Frame, Fields)> {
+    const NUMBER: (&str, &str) = ("0000000000000002", "switch number");
+    vec![
+        (
+            Frame::SwitchStep2 {
+                number: 2,
+                cnapt: CNAPT,
+                old: ClosedOld::Drained,
+            },
+            vec![
+                ("0b 000029", "SWITCH_STEP2, 41 bytes"),
+                NUMBER,
+                (CNAPT_HEX, "CNAPT ID"),
+                ("00", "old link: drained"),
+            ],
+        ),
+        (
+            Frame::SwitchUnexpected {
+                number: 2,
+                cnapt: CNAPT,
+                old: ClosedOld::Dead,
+            },
+            vec![
+                ("0c 000029", "SWITCH_UNEXPECTED, 41 bytes"),
+                NUMBER,
+                (CNAPT_HEX, "CNAPT ID"),
+                ("01", "old link: dead"),
+            ],
+        ),
+        (
+            Frame::AllRedirected {
+                number: 2,
+                complete: false,
+            },
+            vec![
+                ("0d 000009", "ALL_REDIRECTED"),
+                NUMBER,
+                ("00", "not complete"),
+            ],
+        ),
+    ]
+}
+
+fn stream_frames() -> Vec<(Frame, Fields)> {
+    const STREAM: (&str, &str) = ("0000000000000007", "stream s3");
+    let stream = StreamId::new(Side::Snapt, 3);
+    vec![
+        (
+            Frame::Open {
+                stream,
+                floor: 1,
+                service: "web".to_owned(),
+            },
+            vec![
+                ("20 000014", "OPEN, 20 bytes"),
+                STREAM,
+                ("0000000000000001", "floor"),
+                ("03 776562", "service"),
+            ],
+        ),
+        (
+            Frame::Opened { stream },
+            vec![("21 000008", "OPENED"), STREAM],
+        ),
+        (
+            Frame::OpenRefused { stream, code: 3 },
+            vec![("22 00000a", "OPEN_REFUSED"), STREAM, ("0003", "code")],
+        ),
+        (
+            Frame::Received {
+                stream,
+                arrived: 0x100,
+                limit: 0x4100,
+            },
+            vec![
+                ("24 000018", "RECEIVED"),
+                STREAM,
+                ("0000000000000100", "arrived"),
+                ("0000000000004100", "limit"),
+            ],
+        ),
+        (
+            Frame::Stop { stream, code: 5 },
+            vec![("27 00000a", "STOP"), STREAM, ("0005", "code")],
+        ),
+        (
+            Frame::Settled { stream },
+            vec![("28 000008", "SETTLED"), STREAM],
+        ),
+        (
+            Frame::LastMessageBeforeRedirection,
+            vec![("29 000000", "LAST_MESSAGE_BEFORE_REDIRECTION, no body")],
+        ),
+    ]
+}
+
+fn end_frames() -> Vec<(Frame, Fields)> {
+    let stream = StreamId::new(Side::Snapt, 3);
+    vec![
+        (
+            Frame::End {
+                stream,
+                end: End::Fin { last: 9 },
+            },
+            vec![
+                ("25 000010", "FIN"),
+                ("0000000000000007", "stream s3"),
+                ("0000000000000009", "last"),
+            ],
+        ),
+        (
+            Frame::End {
+                stream,
+                end: End::Abort { last: 9, code: 1 },
+            },
+            vec![
+                ("26 000012", "ABORT"),
+                ("0000000000000007", "stream s3"),
+                ("0000000000000009", "last"),
+                ("0001", "code"),
+            ],
+        ),
+    ]
+}
+
+fn every_frame() -> Vec<(Frame, Fields)> {
+    [
+        link_frames(),
+        vec![renew_frame()],
+        switch_frames(),
+        moving_frames(),
+        small_control_frames(),
+        stream_frames(),
+        end_frames(),
+    ]
+    .concat()
+}
+
+#[test]
+fn every_frame_has_its_golden_bytes() {
+    for (frame, fields) in every_frame() {
+        let bytes = encoded(&frame);
+        let mut rest = bytes.as_slice();
+        for (hex, name) in &fields {
+            let wanted = from_hex(hex);
+            let (head, tail) = rest.split_at(wanted.len().min(rest.len()));
+            assert_eq!(head, wanted, "{name} of {frame:?}");
+            rest = tail;
+        }
+        assert!(rest.is_empty(), "{frame:?} goes on with {rest:02x?}");
+    }
+}
+
+#[test]
+fn the_table_leaves_no_frame_out() {
+    let mut kinds: Vec<u8> = every_frame()
+        .iter()
+        .map(|(_, fields)| bytes_of(fields)[0])
+        .chain([DATA])
+        .collect();
+    kinds.sort_unstable();
+    let all: Vec<u8> = (HELLO..=DETACH).chain(OPEN..=LAST_MESSAGE).collect();
+    assert_eq!(kinds, all);
+}
+
+#[test]
+fn data_is_a_header_before_the_callers_payload() {
+    let mut out = BytesMut::new();
+    encode_data_header(&mut out, StreamId::new(Side::Cnapt, 1), 0x1234, 3);
+    let fields: Fields = vec![
+        ("23 000013", "DATA, 19 bytes"),
+        ("0000000000000002", "stream c1"),
+        ("0000000000001234", "offset"),
+    ];
+    assert_eq!(out.to_vec(), bytes_of(&fields));
+}
+
+#[test]
+fn input_may_be_split_anywhere() {
+    let mut bytes = Vec::new();
+    let mut frames = Vec::new();
+    for (frame, fields) in every_frame() {
+        bytes.extend(bytes_of(&fields));
+        frames.push(frame);
+    }
+    let mut data = BytesMut::new();
+    encode_data_header(&mut data, StreamId(2), 40, 5);
+    data.extend_from_slice(b"hello");
+    bytes.extend(data);
+    bytes.extend(encoded(&Frame::Detach));
+    frames.push(Frame::Detach);
+    let payloads = vec![(StreamId(2), 40, b"hello".to_vec())];
+    for cut in 0..=bytes.len() {
+        let both = decoded(&bytes, &[cut]).expect("golden bytes");
+        assert_eq!(both, (frames.clone(), payloads.clone()), "cut at {cut}");
+    }
+    let single: Vec<usize> = (0..bytes.len()).collect();
+    let both = decoded(&bytes, &single).expect("golden bytes");
+    assert_eq!(both, (frames, payloads), "byte by byte");
+}
+
+#[test]
+fn the_decoder_knows_whether_a_frame_is_begun() {
+    for (_, fields) in every_frame() {
+        let bytes = bytes_of(&fields);
+        for length in 1..bytes.len() {
+            let mut decoder = Decoder::default();
+            let mut input = &bytes[..length];
+            assert_eq!(decoder.next(&mut input), Ok(None));
+            assert!(!decoder.is_at_boundary());
+        }
+    }
+    let mut decoder = Decoder::default();
+    let mut input: &[u8] = &from_hex("23 000012 0000000000000002 0000000000000000 61");
+    assert!(matches!(
+        decoder.next(&mut input),
+        Ok(Some(Item::Data { .. }))
+    ));
+    assert!(!decoder.is_at_boundary(), "one byte of payload is to come");
+}
+
+fn refusal(bytes: &[u8]) -> WireError {
+    decoded(bytes, &[]).expect_err("these bytes mean nothing")
+}
+
+#[test]
+fn unknown_types_are_refused() {
+    for kind in (0..HELLO)
+        .chain(DETACH + 1..OPEN)
+        .chain(LAST_MESSAGE + 1..=u8::MAX)
+    {
+        assert_eq!(refusal(&[kind, 0, 0, 0]), WireError::UnknownFrame(kind));
+    }
+}
+
+#[test]
+fn bodies_that_are_too_long_are_refused_before_they_are_read() {
+    for kind in [HELLO, RENEW, OPEN, 200] {
+        let length = BODY_BYTES + 1;
+        let mut decoder = Decoder::default();
+        let word = header_word(kind, length).to_be_bytes();
+        assert_eq!(
+            decoder.next(&mut word.as_slice()),
+            Err(WireError::TooLong {
+                frame: kind,
+                length
+            })
+        );
+    }
+    let most = DATA_FIELDS_BYTES + DATA_PAYLOAD_BYTES;
+    let mut decoder = Decoder::default();
+    let mut input: &[u8] = &header_word(DATA, most).to_be_bytes();
+    assert_eq!(decoder.next(&mut input), Ok(None), "the longest DATA");
+    let mut decoder = Decoder::default();
+    let mut input: &[u8] = &header_word(DATA, most + 1).to_be_bytes();
+    assert_eq!(
+        decoder.next(&mut input),
+        Err(WireError::TooLong {
+            frame: DATA,
+            length: most + 1
+        })
+    );
+}
+
+#[test]
+fn bodies_of_the_wrong_length_are_refused() {
+    for (frame, fields) in every_frame() {
+        let bytes = bytes_of(&fields);
+        let (kind, body) = (bytes[0], bytes.len() - HEADER_BYTES);
+        let mut longer = bytes.clone();
+        longer.push(0);
+        longer[..HEADER_BYTES].copy_from_slice(&header_word(kind, body + 1).to_be_bytes());
+        assert_eq!(refusal(&longer), WireError::WrongLength(kind), "{frame:?}");
+        if body > 0 {
+            let mut shorter = bytes[..bytes.len() - 1].to_vec();
+            shorter[..HEADER_BYTES].copy_from_slice(&header_word(kind, body - 1).to_be_bytes());
+            assert_eq!(refusal(&shorter), WireError::WrongLength(kind), "{frame:?}");
+        }
+    }
+    for length in 0..=DATA_FIELDS_BYTES {
+        let word = header_word(DATA, length).to_be_bytes();
+        assert_eq!(
+            refusal(&word),
+            WireError::WrongLength(DATA),
+            "DATA without a payload"
+        );
+    }
+}
+
+/// One byte of a golden frame replaced by a value that means nothing there.
+fn spoilt(kind: u8, at: usize, value: u8) -> WireError {
+    let (_, fields) = every_frame()
+        .into_iter()
+        .find(|(_, fields)| bytes_of(fields)[0] == kind)
+        .expect("a golden frame");
+    let mut bytes = bytes_of(&fields);
+    bytes[HEADER_BYTES + at] = value;
+    refusal(&bytes)
+}
+
+#[test]
+fn values_that_mean_nothing_are_refused() {
+    let cases = [
+        (HELLO, 4, 2, "role"),
+        (ATTACH, 56, 0xff, "number of services"),
+        (ATTACH, 58, 0, "name"),
+        (ATTACH, 58, 65, "name"),
+        (ATTACH, 59, 0xff, "name"),
+        (ATTACH, 62, 2, "protocol"),
+        (ATTACHED, 40, 0xff, "number of services"),
+        (RENEW, 16, 2, "flag"),
+        (RENEW, 17, 0xff, "number of streams"),
+        (RENEW, 27, 8, "flag"),
+        (RENEW, 27, 3, "flag"),
+        (OK_TO_REDIRECTION, 8, 2, "flag"),
+        (ALL_REDIRECTED, 8, 2, "flag"),
+        (SWITCH_STEP2, 40, 2, "state of the old link"),
+        (SWITCH_UNEXPECTED, 40, 2, "state of the old link"),
+        (TRAIL, 16, 0xff, "number of steps"),
+        (TRAIL, 18, 4, "step"),
+        (TRAIL, 19, 35, "step"),
+        (REFUSED, 0, 0, "code"),
+        (REFUSED, 0, 6, "code"),
+        (OPEN, 16, 0, "name"),
+        (OPEN, 17, 0xff, "name"),
+    ];
+    for (frame, at, value, field) in cases {
+        assert_eq!(
+            spoilt(frame, at, value),
+            WireError::BadField { frame, field },
+            "byte {at} = {value}"
+        );
+    }
+}
+
+#[test]
+fn a_payload_ends_before_the_offsets_do() {
+    let last = from_hex("23 000012 0000000000000002 fffffffffffffffd 6162");
+    let payload = (StreamId(2), u64::MAX - 2, b"ab".to_vec());
+    assert_eq!(decoded(&last, &[]), Ok((vec![], vec![payload])));
+    let beyond = from_hex("23 000012 0000000000000002 fffffffffffffffe 6162");
+    assert_eq!(
+        refusal(&beyond),
+        WireError::BadField {
+            frame: DATA,
+            field: "offset"
+        }
+    );
+}
+
+#[test]
+fn the_largest_frames_fit_a_body() {
+    let name = "n".repeat(NAME_BYTES);
+    let services = vec![
+        CatalogueEntry {
+            name,
+            protocol: TransportProtocol::Udp,
+            port: u16::MAX,
+        };
+        CATALOGUE_ENTRIES
+    ];
+    let attach = Frame::Attach(Attach {
+        cnapt: CNAPT,
+        session: u64::MAX,
+        snapt: Instance(u64::MAX),
+        initial_limit: u32::MAX,
+        streams: u32::MAX,
+        services,
+    });
+    let entry = RenewEntry {
+        stream: StreamId(u64::MAX),
+        arrived: u64::MAX,
+        limit: u64::MAX,
+        end: Some(End::Abort {
+            last: u64::MAX,
+            code: u16::MAX,
+        }),
+        stop: Some(u16::MAX),
+    };
+    let renew = Frame::Renew(Renew {
+        number: u64::MAX,
+        floor: u64::MAX,
+        last: false,
+        entries: vec![entry; RENEW_ENTRIES],
+    });
+    let trail = Frame::Trail(Trail {
+        number: u64::MAX,
+        gap_micros: Some(u64::MAX - 1),
+        steps: vec![(Step::snapt_star(16), u64::MAX); TRAIL_STEPS],
+    });
+    for frame in [attach, renew, trail] {
+        let bytes = encoded(&frame);
+        assert!(bytes.len() <= HEADER_BYTES + BODY_BYTES);
+        assert_eq!(decoded(&bytes, &[]), Ok((vec![frame], vec![])));
+    }
+}
+
+fn any_end() -> impl Strategy<Value = End> {
+    prop_oneof![
+        any::<u64>().prop_map(|last| End::Fin { last }),
+        any::<(u64, u16)>().prop_map(|(last, code)| End::Abort { last, code }),
+    ]
+}
+
+fn any_renew() -> impl Strategy<Value = Frame> {
+    let entry = (
+        any::<(u64, u64, u64)>(),
+        proptest::option::of(any_end()),
+        any::<Option<u16>>(),
+    )
+        .prop_map(|((stream, arrived, limit), end, stop)| RenewEntry {
+            stream: StreamId(stream),
+            arrived,
+            limit,
+            end,
+            stop,
+        });
+    let entries = proptest::collection::vec(entry, 0..20);
+    (any::<(u64, u64, bool)>(), entries).prop_map(|((number, floor, last), entries)| {
+        Frame::Renew(Renew {
+            number,
+            floor,
+            last,
+            entries,
+        })
+    })
+}
+
+fn any_services() -> impl Strategy<Value = Vec<CatalogueEntry>> {
+    let protocol = prop_oneof![Just(TransportProtocol::Tcp), Just(TransportProtocol::Udp)];
+    let entry =
+        ("\\PC{1,16}", protocol, any::<u16>()).prop_map(|(name, protocol, port)| CatalogueEntry {
+            name,
+            protocol,
+            port,
+        });
+    proptest::collection::vec(entry, 0..5)
+}
+
+fn any_attached() -> impl Strategy<Value = Frame> {
+    // A mapped IPv6 address is the IPv4 address that it maps, on the wire and in value.
+    let address = any::<IpAddr>().prop_map(|address| address.to_canonical());
+    (any::<(u64, u64, u32, u32)>(), address, any_services()).prop_map(
+        |((snapt, session, initial_limit, streams), virtual_ip, services)| {
+            Frame::Attached(Attached {
+                snapt: Instance(snapt),
+                session,
+                virtual_ip,
+                initial_limit,
+                streams,
+                services,
+            })
+        },
+    )
+}
+
+fn any_stream_frame() -> impl Strategy<Value = Frame> {
+    let stream = any::<u64>().prop_map(StreamId);
+    prop_oneof![
+        (any::<(u64, u64)>(), "\\PC{1,16}").prop_map(|((stream, floor), service)| Frame::Open {
+            stream: StreamId(stream),
+            floor,
+            service
+        }),
+        any::<(u64, u64, u64)>().prop_map(|(stream, arrived, limit)| Frame::Received {
+            stream: StreamId(stream),
+            arrived,
+            limit
+        }),
+        (stream, any_end()).prop_map(|(stream, end)| Frame::End { stream, end }),
+        any::<(u64, u16)>().prop_map(|(stream, code)| Frame::Stop {
+            stream: StreamId(stream),
+            code
+        }),
+    ]
+}
+
+/// A frame of each shape that has something to vary, or a golden one.
+fn any_frame() -> impl Strategy<Value = Frame> {
+    let golden: Vec<Frame> = every_frame().into_iter().map(|(frame, _)| frame).collect();
+    prop_oneof![
+        proptest::sample::select(golden),
+        any_renew(),
+        any_attached(),
+        any_stream_frame(),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn frames_survive_the_wire_in_any_pieces(
+        frames in proptest::collection::vec(any_frame(), 1..6),
+        cuts in proptest::collection::vec(any::<proptest::sample::Index>(), 0..8),
+    ) {
+        let bytes: Vec<u8> = frames.iter().flat_map(encoded).collect();
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+        cuts.sort_unstable();
+        prop_assert_eq!(decoded(&bytes, &cuts), Ok((frames, vec![])));
+    }
+
+    /// One value, one encoding: what was decoded from any bytes is encoded as those bytes.
+    #[test]
+    fn no_frame_has_two_encodings(
+        frame in any_frame(),
+        at in any::<proptest::sample::Index>(),
+        value in any::<u8>(),
+    ) {
+        let mut bytes = encoded(&frame);
+        if bytes.len() > HEADER_BYTES {
+            let at = HEADER_BYTES + at.index(bytes.len() - HEADER_BYTES);
+            bytes[at] = value;
+        }
+        if let Ok((frames, _)) = decoded(&bytes, &[]) {
+            prop_assert_eq!(frames.iter().flat_map(encoded).collect::<Vec<u8>>(), bytes);
+        }
+    }
+
+    #[test]
+    fn no_bytes_bring_the_decoder_down(
+        bytes in proptest::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let mut decoder = Decoder::default();
+        let mut input = bytes.as_slice();
+        while let Ok(Some(_)) = decoder.next(&mut input) {}
+        prop_assert!(input.len() < bytes.len() || bytes.is_empty());
+    }
+}
