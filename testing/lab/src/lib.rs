@@ -29,6 +29,7 @@ pub mod scenario;
 pub mod scenarios;
 pub mod servers;
 pub mod sockets;
+pub mod stall;
 pub mod topology;
 mod tun;
 pub mod wait;
