@@ -32,6 +32,19 @@ pub struct PrivateKey {
     public: PublicKey,
 }
 
+/// A number that nobody can guess: names of instances and sessions.
+///
+/// # Panics
+///
+/// If the operating system gives no randomness; nothing is safe then.
+#[must_use]
+pub fn random_u64() -> u64 {
+    let mut bytes = [0; 8];
+    #[expect(clippy::expect_used, reason = "without randomness no key and no session is safe")]
+    aws_lc_rs::rand::fill(&mut bytes).expect("the operating system gives randomness");
+    u64::from_be_bytes(bytes)
+}
+
 impl PrivateKey {
     /// Makes a new key that exists in memory only.
     ///

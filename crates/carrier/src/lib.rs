@@ -32,5 +32,5 @@ pub use accept::{AcceptError, Acceptor, HANDSHAKE_TIMEOUT, HANDSHAKES_AT_ONCE, s
 pub use allowed::AllowedKeys;
 pub use conduit::{CLOSE_TIMEOUT, Conduit, RECORD_BYTES};
 pub use connect::{CONNECT_TIMEOUT, ConnectError, Connector};
-pub use identity::{KeyError, ParsePublicKeyError, PrivateKey, PublicKey};
+pub use identity::{KeyError, ParsePublicKeyError, PrivateKey, PublicKey, random_u64};
 pub use tls::{ALPN, SetUpError, key_was_refused};

@@ -1,5 +1,26 @@
-//! The CNAPT: the module beside the client application
+//! The CNAPT: the module beside the client application.
+//!
+//! It stands in for the server applications on the device. [`run`] keeps a session with the SNAPT over
+//! whichever network there is, listens where the client applications expect the servers, and carries
+//! out the user's orders.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`config`] | what it is told |
+//! | `daemon` | the event loop |
+//! | `networks` | the networks, and which of them the decision task takes |
+//! | `dial` | links and conduits over a given network |
+//! | `listeners` | the emulation sockets that client applications connect to |
+//! | `orders` | the user's orders to switch, and who waits for them |
+//! | `history` | the switches so far, and the trail of the last |
 
 pub mod config;
+mod daemon;
+mod dial;
+mod history;
+mod listeners;
+mod networks;
+mod orders;
 
 pub use config::Config;
+pub use daemon::{RunError, run};

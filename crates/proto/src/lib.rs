@@ -14,6 +14,7 @@
 
 pub mod session;
 pub mod step;
+mod step_text;
 pub mod stream;
 pub mod time;
 pub mod wire;

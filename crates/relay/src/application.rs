@@ -12,6 +12,7 @@ use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use handover_proto::StreamId;
@@ -46,7 +47,11 @@ impl<S: Session> Hub<S> {
     /// # Errors
     ///
     /// If the socket's options cannot be set; the stream is aborted then.
-    pub fn spawn_application(self: &Arc<Self>, stream: StreamId, socket: TcpStream) -> io::Result<()> {
+    pub fn spawn_application(
+        self: &Arc<Self>,
+        stream: StreamId,
+        socket: TcpStream,
+    ) -> io::Result<()> {
         if let Err(error) = prepare(&socket) {
             self.with(|machine, _| machine.streams_mut().abort(stream, code::CONNECT_FAILED));
             return Err(error);
@@ -73,8 +78,12 @@ impl<S: Session> Hub<S> {
 
 fn prepare(socket: &TcpStream) -> io::Result<()> {
     socket.set_nodelay(true)?;
+    let options = SockRef::from(socket);
+    // Until both directions have ended in order, closing means reset: whatever becomes of this
+    // process, a connection that was broken off must not look complete.
+    options.set_linger(Some(Duration::ZERO))?;
     // Without it the urgent byte vanishes from the stream.
-    SockRef::from(socket).set_out_of_band_inline(true)
+    options.set_out_of_band_inline(true)
 }
 
 struct Task<S> {
@@ -92,7 +101,7 @@ struct Task<S> {
 
 /// How a connection's task ends.
 enum Over {
-    /// Both directions ended in order.
+    /// Both directions ended, or the connection is gone by itself.
     Done,
     /// The machine wants it reset.
     Reset(u16),
@@ -102,18 +111,17 @@ impl<S: Session> Task<S> {
     async fn run(mut self) {
         let over = poll_fn(|context| self.poll(context)).await;
         let stream = self.stream;
-        self.hub.with_core(|core, _| core.applications.remove(&stream));
+        self.hub
+            .with_core(|core, _| core.applications.remove(&stream));
         match over {
-            Over::Done => {}
-            Over::Reset(why) => {
-                debug!(%stream, "application reset: {}", code::describe(why));
-                // Dropping both halves with it set sends a reset.
+            Over::Done => {
                 let socket: &TcpStream = self.reader.as_ref();
-                let lingering = SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO));
-                if let Err(error) = lingering {
-                    debug!(%stream, "no reset: {error}");
+                if let Err(error) = SockRef::from(socket).set_linger(None) {
+                    debug!(%stream, "closed with a reset: {error}");
                 }
             }
+            // The halves are dropped with the linger time of zero that `prepare` set.
+            Over::Reset(why) => debug!(%stream, "application reset: {}", code::describe(why)),
         }
     }
 
@@ -122,14 +130,18 @@ impl<S: Session> Task<S> {
             let stream = self.stream;
             let (reset, error, view) = self.hub.with_core(|core, _| {
                 core.attend_application(stream, context.waker());
-                let (reset, error) =
-                    core.applications.get(&stream).map_or((None, None), |one| (one.reset, one.error));
+                let (reset, error) = core
+                    .applications
+                    .get(&stream)
+                    .map_or((None, None), |one| (one.reset, one.error));
                 (reset, error, core.machine.streams_mut().view(stream))
             });
             if let Some(why) = reset {
                 return Poll::Ready(Over::Reset(why));
             }
-            let Some(view) = view else { return Poll::Ready(Over::Done) };
+            let Some(view) = view else {
+                return Poll::Ready(Over::Done);
+            };
             if let Some(kind) = error {
                 self.end_by_write_error(kind, view);
                 if kind != io::ErrorKind::BrokenPipe {
@@ -155,8 +167,9 @@ impl<S: Session> Task<S> {
         self.blocked = false;
         let stream = self.stream;
         if view.bytes {
-            let Some(bytes) =
-                self.hub.with(|machine, _| machine.streams_mut().take(stream))
+            let Some(bytes) = self
+                .hub
+                .with(|machine, _| machine.streams_mut().take(stream))
             else {
                 return false;
             };
@@ -164,7 +177,9 @@ impl<S: Session> Task<S> {
             let written = *result.as_ref().unwrap_or(&0);
             self.blocked = result.is_ok() && written < bytes.len();
             self.hub.with_core(|core, now| {
-                core.machine.streams_mut().delivered(stream, bytes, written, now);
+                core.machine
+                    .streams_mut()
+                    .delivered(stream, bytes, written, now);
                 if let Err(error) = result {
                     core.note_write_error(stream, error.kind());
                 }
@@ -177,7 +192,8 @@ impl<S: Session> Task<S> {
             if let Err(error) = self.writer.shut() {
                 debug!(%stream, "no end passed on: {error}");
             }
-            self.hub.with(|machine, _| machine.streams_mut().end_delivered(stream));
+            self.hub
+                .with(|machine, _| machine.streams_mut().end_delivered(stream));
             return true;
         }
         false
@@ -217,7 +233,8 @@ impl<S: Session> Task<S> {
     fn begin(&mut self) {
         if !std::mem::replace(&mut self.begun, true) {
             let stream = self.stream;
-            self.hub.with(|machine, _| machine.streams_mut().begin(stream));
+            self.hub
+                .with(|machine, _| machine.streams_mut().begin(stream));
         }
     }
 
@@ -237,7 +254,8 @@ impl<S: Session> Task<S> {
         if count > 0 {
             self.begun = true;
             let stream = self.stream;
-            self.hub.with(|machine, _| machine.streams_mut().write(stream, bytes));
+            self.hub
+                .with(|machine, _| machine.streams_mut().write(stream, bytes));
         }
         Poll::Ready(Ok(count))
     }

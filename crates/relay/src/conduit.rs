@@ -136,7 +136,10 @@ impl<S: Session> Task<S> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(Close, Bytes), Ended>> {
         let id = self.id;
         let (close, held) = self.hub.with_core(|core, _| {
-            (core.attend_conduit(id, context.waker()), core.machine.is_held(id))
+            (
+                core.attend_conduit(id, context.waker()),
+                core.machine.is_held(id),
+            )
         });
         if let Some(close) = close {
             return Poll::Ready(Ok(close));
@@ -155,7 +158,8 @@ impl<S: Session> Task<S> {
         loop {
             if self.out.is_empty() {
                 let (id, out) = (self.id, &mut self.out);
-                self.hub.with(|machine, now| machine.streams_mut().transmit(id, now, out));
+                self.hub
+                    .with(|machine, now| machine.streams_mut().transmit(id, now, out));
                 if self.out.is_empty() {
                     break;
                 }
@@ -213,7 +217,11 @@ fn take_in<S: Session>(
             Item::Frame(frame) => {
                 hub.with(|machine, now| machine.handle_frame(id, &frame, now))?;
             }
-            Item::Data { stream, offset, bytes } => take_data(hub, id, stream, offset, bytes)?,
+            Item::Data {
+                stream,
+                offset,
+                bytes,
+            } => take_data(hub, id, stream, offset, bytes)?,
         }
     }
     Ok(())
@@ -231,17 +239,24 @@ fn take_data<S: Session>(
         if !core.conduits.contains_key(&conduit) {
             return Ok(None);
         }
-        let accepted = core.machine.streams_mut().accept_data(stream, offset, bytes, now)?;
+        let accepted = core
+            .machine
+            .streams_mut()
+            .accept_data(stream, offset, bytes, now)?;
         Ok::<_, PeerMisbehaved>(match accepted {
             Accepted::Direct(fresh) => Some((fresh, writer_of(core, stream))),
             Accepted::Duplicate | Accepted::Stored => None,
         })
     })?;
-    let Some((fresh, writer)) = direct else { return Ok(()) };
+    let Some((fresh, writer)) = direct else {
+        return Ok(());
+    };
     let result = writer.map_or(Ok(0), |writer| writer.write_now(fresh));
     hub.with_core(|core, now| {
         let written = *result.as_ref().unwrap_or(&0);
-        core.machine.streams_mut().direct_delivered(stream, fresh, written, now);
+        core.machine
+            .streams_mut()
+            .direct_delivered(stream, fresh, written, now);
         if let Err(error) = result {
             core.note_write_error(stream, error.kind());
         }
@@ -249,9 +264,8 @@ fn take_data<S: Session>(
     Ok(())
 }
 
-fn writer_of<S: Session>(
-    core: &Core<S>,
-    stream: StreamId,
-) -> Option<Arc<Writer>> {
-    core.applications.get(&stream).map(|application| Arc::clone(&application.writer))
+fn writer_of<S: Session>(core: &Core<S>, stream: StreamId) -> Option<Arc<Writer>> {
+    core.applications
+        .get(&stream)
+        .map(|application| Arc::clone(&application.writer))
 }

@@ -7,7 +7,7 @@ use std::task::Waker;
 
 use bytes::Bytes;
 use handover_proto::session::{Close, Cnapt, Output, Snapt};
-use handover_proto::stream::{PeerMisbehaved, Streams};
+use handover_proto::stream::{PeerMisbehaved, Streams, code};
 use handover_proto::wire::Frame;
 use handover_proto::{ConduitId, Instant, StreamId};
 use tokio::sync::{Notify, mpsc};
@@ -149,6 +149,25 @@ impl<S: Session> Hub<S> {
         self.with_core(|core, now| act(&mut core.machine, now))
     }
 
+    /// The session is over: every conduit and every application is let go, with a reset.
+    pub fn close(&self) {
+        let mut core = self.lock();
+        let conduits: Vec<ConduitId> = core.conduits.keys().copied().collect();
+        for conduit in conduits {
+            if let Some(state) = core.conduits.get_mut(&conduit) {
+                state.close.get_or_insert((Close::Reset, Bytes::new()));
+            }
+            core.wake_conduit(conduit);
+        }
+        let applications: Vec<StreamId> = core.applications.keys().copied().collect();
+        for stream in applications {
+            if let Some(state) = core.applications.get_mut(&stream) {
+                state.reset.get_or_insert(code::SESSION_LOST);
+            }
+            core.wake_application(stream);
+        }
+    }
+
     /// A name for a new conduit.
     pub fn next_conduit_id(&self) -> ConduitId {
         ConduitId(self.next_conduit.fetch_add(1, Ordering::Relaxed))
@@ -206,7 +225,9 @@ impl<S: Session> Hub<S> {
 
     /// Makes room for a conduit before the machine hears of it, so that no wake-up is lost.
     pub(crate) fn register_conduit(&self, conduit: ConduitId) {
-        self.lock().conduits.insert(conduit, ConduitState::default());
+        self.lock()
+            .conduits
+            .insert(conduit, ConduitState::default());
     }
 }
 
@@ -242,13 +263,21 @@ impl<S: Session> Core<S> {
     }
 
     fn wake_conduit(&mut self, conduit: ConduitId) {
-        if let Some(waker) = self.conduits.get_mut(&conduit).and_then(|one| one.waker.take()) {
+        if let Some(waker) = self
+            .conduits
+            .get_mut(&conduit)
+            .and_then(|one| one.waker.take())
+        {
             waker.wake();
         }
     }
 
     pub(crate) fn wake_application(&mut self, stream: StreamId) {
-        if let Some(waker) = self.applications.get_mut(&stream).and_then(|one| one.waker.take()) {
+        if let Some(waker) = self
+            .applications
+            .get_mut(&stream)
+            .and_then(|one| one.waker.take())
+        {
             waker.wake();
         }
     }
@@ -271,7 +300,12 @@ impl<S: Session> Core<S> {
     }
 
     pub(crate) fn add_application(&mut self, stream: StreamId, writer: Arc<Writer>) {
-        let state = ApplicationState { waker: None, writer, reset: None, error: None };
+        let state = ApplicationState {
+            waker: None,
+            writer,
+            reset: None,
+            error: None,
+        };
         self.applications.insert(stream, state);
     }
 }

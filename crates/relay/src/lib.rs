@@ -16,7 +16,9 @@
 mod application;
 mod conduit;
 mod hub;
+mod signals;
 mod writer;
 
 pub use conduit::read_hello;
 pub use hub::{Hub, Session};
+pub use signals::Signals;

@@ -24,7 +24,9 @@ impl Writer {
 
     /// As much as the socket takes without waiting.
     pub(crate) fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
-        let Some(socket) = self.socket() else { return Ok(0) };
+        let Some(socket) = self.socket() else {
+            return Ok(0);
+        };
         let mut written = 0;
         while written < bytes.len() {
             match socket.try_write(&bytes[written..]) {
@@ -37,12 +39,15 @@ impl Writer {
     }
 
     pub(crate) fn poll_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.socket().map_or(Poll::Pending, |socket| socket.poll_write_ready(context))
+        self.socket()
+            .map_or(Poll::Pending, |socket| socket.poll_write_ready(context))
     }
 
     /// Passes the end on.
     pub(crate) fn shut(&self) -> io::Result<()> {
-        self.socket().map_or(Ok(()), |socket| SockRef::from(socket).shutdown(Shutdown::Write))
+        self.socket().map_or(Ok(()), |socket| {
+            SockRef::from(socket).shutdown(Shutdown::Write)
+        })
     }
 }
 

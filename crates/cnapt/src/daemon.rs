@@ -1,0 +1,606 @@
+//! The CNAPT's event loop: what the machine asks for, what the user orders, what the system reports.
+//!
+//! No byte of a stream passes here. The decision task is a part of this loop: which network to take
+//! when there is none; it is suspended during a switch (CNAPT-1) and woken after it (CNAPT-34).
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use handover_carrier::{Conduit, Connector};
+use handover_control::{
+    COMMANDS_WAITING, Carrier, ClientState, ClientStatus, Command, Environment, Failure, Listener,
+    Networks as NetworkLines, Status, SwitchReply,
+};
+use handover_network::{Watch, now};
+use handover_proto::session::{Cnapt, Event, NetworkId, Ordered, Output, Phase, SwitchReport};
+use handover_proto::stream::{CreditPool, Streams};
+use handover_proto::wire::RefusedCode;
+use handover_proto::{CnaptId, ConduitId, Instance, Instant, LinkNumber, Side};
+use handover_relay::{Hub, Signals};
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use crate::config::{Config, Decision};
+use crate::dial::{self, Dialled, Path};
+use crate::history::{Ends, History};
+use crate::listeners::Listeners;
+use crate::networks::Networks;
+use crate::orders::{Orders, Waiting};
+
+/// A port that is taken may be free later.
+const LISTEN_RETRY: Duration = Duration::from_secs(5);
+
+/// How long an order waits for the gap of its switch beyond the switch itself: a second in which the
+/// applications may deliver again, and the other module's report.
+const SETTLE: Duration = Duration::from_millis(1500);
+
+/// How long the last words of the conduits may take when the daemon ends.
+const FAREWELL: Duration = Duration::from_millis(300);
+
+/// Names are resolved anew at most so often, and only while the server is not reached.
+const RESOLVE_RETRY: Duration = Duration::from_secs(5);
+
+/// Why the daemon cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It cannot take its control socket.
+    #[error(transparent)]
+    Control(#[from] handover_control::BindError),
+    /// Its keys are of no use.
+    #[error("the key cannot be used for TLS: {0}")]
+    Keys(#[from] handover_carrier::SetUpError),
+    /// The kernel does not tell about networks.
+    #[error("cannot watch the networks: {0}")]
+    Watch(io::Error),
+    /// The operating system refuses signals.
+    #[error("cannot wait for signals: {0}")]
+    Signals(io::Error),
+}
+
+struct Daemon {
+    config: Config,
+    hub: Arc<Hub<Cnapt>>,
+    connector: Connector,
+    watch: Watch,
+    networks: Networks,
+    servers: Vec<SocketAddr>,
+    /// Which of the servers is tried next.
+    server_turn: usize,
+    resolved_at: Option<Instant>,
+    /// The decision task rests (CNAPT-1).
+    suspended: bool,
+    /// The path of the current or the newest link, by its control conduit.
+    link: Option<(ConduitId, Path)>,
+    /// The network and address that carried last.
+    carried: Option<(NetworkId, IpAddr)>,
+    virtual_ip: Option<IpAddr>,
+    listeners: Listeners,
+    listen_retry: Option<Instant>,
+    orders: Orders,
+    history: History,
+    refused: Option<RefusedCode>,
+    dialled: mpsc::UnboundedSender<Dialled>,
+}
+
+/// Runs a CNAPT until it is told to end by SIGINT or SIGTERM.
+///
+/// # Errors
+///
+/// If it cannot begin.
+pub async fn run(config: Config) -> Result<(), RunError> {
+    let control = Listener::bind(&config.control, &Environment::of_process())?;
+    let mut signals = Signals::new().map_err(RunError::Signals)?;
+    let (dialled, mut dials) = mpsc::unbounded_channel();
+    let (mut daemon, mut outputs) = Daemon::new(config, dialled).await?;
+    let (commands, mut commanded) = mpsc::channel(COMMANDS_WAITING);
+    info!(control = %control.path().display(), key = %daemon.config.key.public_key(), "client up");
+    tokio::spawn(control.serve(commands));
+    let hub = Arc::clone(&daemon.hub);
+    tokio::spawn(async move { hub.run_timer().await });
+    daemon.resolve();
+    daemon.decide();
+    loop {
+        let wake = daemon.next_wake();
+        tokio::select! {
+            Some(output) = outputs.recv() => daemon.carry_out(output),
+            Some(result) = dials.recv() => daemon.take_dialled(result),
+            Some(command) = commanded.recv() => daemon.command(command),
+            () = daemon.watch.changed() => daemon.networks_changed(),
+            () = sleep_until(wake) => daemon.woken(),
+            () = signals.ended() => break,
+        }
+    }
+    info!("client ends: all connections are reset");
+    daemon.hub.with(|machine, _| machine.detach());
+    tokio::time::sleep(FAREWELL).await;
+    Ok(())
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep(deadline.since(now())).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Daemon {
+    async fn new(
+        config: Config,
+        dialled: mpsc::UnboundedSender<Dialled>,
+    ) -> Result<(Self, mpsc::UnboundedReceiver<Output>), RunError> {
+        let connector = Connector::new(&config.key, config.server_key)?;
+        let watch = Watch::start().await.map_err(RunError::Watch)?;
+        let id = CnaptId(config.key.public_key().id());
+        let streams = Streams::new(Side::Cnapt, [], CreditPool::default());
+        let instance = Instance(handover_carrier::random_u64());
+        let (hub, outputs) = Hub::new(Cnapt::new(id, instance, Vec::new(), streams), now);
+        let mut networks = Networks::new(config.networks.clone());
+        let servers = dial::literal_addresses(&config.server);
+        networks.update(&watch.snapshot(), servers.first().copied());
+        let daemon = Self {
+            listeners: Listeners::new(config.bind.clone(), Arc::clone(&hub)),
+            config,
+            hub,
+            connector,
+            watch,
+            networks,
+            servers,
+            server_turn: 0,
+            resolved_at: None,
+            suspended: false,
+            link: None,
+            carried: None,
+            virtual_ip: None,
+            listen_retry: None,
+            orders: Orders::default(),
+            history: History::default(),
+            refused: None,
+            dialled,
+        };
+        Ok((daemon, outputs))
+    }
+
+    // === The decision task ===
+
+    /// Without a link: takes the first network that may be tried.
+    fn decide(&mut self) {
+        let (phase, last) = self
+            .hub
+            .with(|machine, _| (machine.phase(), machine.network()));
+        if self.suspended || phase != Phase::Detached {
+            return;
+        }
+        if let Some((network, waiting)) = self.orders.next() {
+            self.order(network, waiting);
+            return;
+        }
+        let only = last.filter(|_| self.config.decision == Decision::Manual);
+        let Some(server) = self.server() else {
+            self.resolve();
+            return;
+        };
+        let snapshot = self.watch.snapshot();
+        if let Some(network) = self.networks.choose(only, &snapshot, server, now()) {
+            self.hub.with(|machine, now| machine.attach(network, now));
+        }
+    }
+
+    fn server(&self) -> Option<SocketAddr> {
+        self.servers
+            .get(self.server_turn % self.servers.len().max(1))
+            .copied()
+    }
+
+    fn resolve(&mut self) {
+        let fresh = self
+            .resolved_at
+            .is_some_and(|at| now() < at + RESOLVE_RETRY);
+        if !fresh {
+            self.resolved_at = Some(now());
+            dial::resolve(self.config.server.clone(), self.dialled.clone());
+        }
+    }
+
+    fn networks_changed(&mut self) {
+        let snapshot = self.watch.snapshot();
+        self.networks.update(&snapshot, self.server());
+        let lost = self.link.as_ref().filter(|(_, path)| {
+            !self
+                .networks
+                .is_alive(path.network, path.source, &snapshot, path.server)
+        });
+        if let Some((_, path)) = lost {
+            let network = path.network;
+            self.hub
+                .with(|machine, now| machine.network_lost(network, now));
+        }
+        self.decide();
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        let retry = self.networks.next_retry().filter(|_| {
+            let phase = self.hub.with(|machine, _| machine.phase());
+            !self.suspended && phase == Phase::Detached
+        });
+        let resolve = self
+            .resolved_at
+            .filter(|_| self.servers.is_empty())
+            .map(|at| at + RESOLVE_RETRY);
+        [
+            retry,
+            resolve,
+            self.listen_retry,
+            self.orders.settle_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn woken(&mut self) {
+        let now = now();
+        if self.listen_retry.is_some_and(|at| at <= now) {
+            self.listen_retry = self.listeners.retry().then(|| now + LISTEN_RETRY);
+        }
+        self.answer_settled(None);
+        self.networks.forget_retries(now);
+        self.decide();
+    }
+
+    // === What the machine asks for ===
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::DialLink { link, network } => self.dial_link(link, network),
+            Output::DialConduit { link } => match &self.link {
+                Some((control, path)) if *control == link => {
+                    let (connector, path) = (self.connector.clone(), path.clone());
+                    dial::conduit(connector, link, path, self.dialled.clone());
+                }
+                Some(_) | None => self.hub.with(|machine, _| machine.conduit_failed(link)),
+            },
+            Output::SuspendDecision => {
+                self.suspended = true;
+                self.hub
+                    .with(|machine, now| machine.decision_suspended(now));
+            }
+            Output::WakeDecision => {
+                self.suspended = false;
+                self.next_order();
+                self.decide();
+            }
+            Output::Event(event) => self.take_event(event),
+            // A SNAPT opens no streams yet: there are no client services.
+            Output::Connect { .. }
+            | Output::Wake(_)
+            | Output::Look(_)
+            | Output::Reset { .. }
+            | Output::Close { .. } => {}
+        }
+    }
+
+    fn dial_link(&mut self, link: LinkNumber, network: NetworkId) {
+        let snapshot = self.watch.snapshot();
+        let path = self
+            .server()
+            .ok_or_else(|| "the server's name is not resolved".to_owned())
+            .and_then(|server| {
+                let source = self.networks.usable(network, &snapshot, server)?;
+                let interface = self
+                    .networks
+                    .interface(network)
+                    .unwrap_or_default()
+                    .to_owned();
+                Ok(Path {
+                    network,
+                    interface,
+                    source,
+                    server,
+                })
+            });
+        match path {
+            Ok(path) => dial::link(self.connector.clone(), link, path, self.dialled.clone()),
+            Err(error) => {
+                self.networks.failed(network, error);
+                self.hub
+                    .with(|machine, now| machine.control_failed(link, now));
+            }
+        }
+    }
+
+    fn take_dialled(&mut self, dialled: Dialled) {
+        match dialled {
+            Dialled::Link {
+                link,
+                path,
+                result: Ok(conduit),
+            } => self.link_up(link, path, conduit),
+            Dialled::Link {
+                link,
+                path,
+                result: Err(error),
+            } => {
+                info!(network = %self.networks.name(path.network), "not reached: {error}");
+                self.networks.failed(path.network, error);
+                self.server_turn = self.server_turn.wrapping_add(1);
+                self.resolve();
+                self.hub
+                    .with(|machine, now| machine.control_failed(link, now));
+            }
+            Dialled::Conduit {
+                link,
+                result: Ok(conduit),
+            } => {
+                let id = self.hub.next_conduit_id();
+                self.hub
+                    .spawn_conduit(id, conduit, |machine, _| machine.conduit_up(link, id));
+            }
+            Dialled::Conduit {
+                link,
+                result: Err(error),
+            } => {
+                info!("no conduit: {error}");
+                self.hub.with(|machine, _| machine.conduit_failed(link));
+            }
+            Dialled::Resolved(Ok(servers)) => {
+                self.servers = servers;
+                let snapshot = self.watch.snapshot();
+                self.networks.update(&snapshot, self.server());
+                self.decide();
+            }
+            Dialled::Resolved(Err(error)) => warn!("{error}"),
+        }
+    }
+
+    fn link_up(&mut self, link: LinkNumber, path: Path, conduit: Conduit) {
+        let id = self.hub.next_conduit_id();
+        self.link = Some((id, path));
+        self.hub.spawn_conduit(id, conduit, |machine, now| {
+            machine.control_up(link, id, now)
+        });
+    }
+
+    fn take_event(&mut self, event: Event) {
+        match event {
+            Event::Attached {
+                virtual_ip,
+                services,
+            } => {
+                self.virtual_ip = Some(virtual_ip);
+                self.listeners.set(&services);
+                self.listen_retry = Some(now() + LISTEN_RETRY);
+            }
+            Event::Began { network } => {
+                info!(network = %self.networks.name(network), "attached");
+                self.arrived(network);
+                for waiting in self.orders.take_running(network) {
+                    waiting.send(Ok(SwitchReply {
+                        entry: None,
+                        already_there: true,
+                    }));
+                }
+            }
+            Event::Lost { network, reason } => {
+                info!(network = %self.networks.name(network), ?reason, "lost");
+                self.link = None;
+                self.decide();
+            }
+            Event::Unreachable { network } => {
+                self.link = None;
+                self.networks.back_off(network, now());
+                let name = self.networks.name(network);
+                for waiting in self.orders.take_running(network) {
+                    waiting.send(Err(Failure::failed(format!(
+                        "{name} does not reach the server"
+                    ))));
+                }
+            }
+            Event::Switched(report) => self.switched(&report),
+            Event::Settled { number, gap, trail } => {
+                self.history.settle(number, gap, trail);
+                self.answer_settled(Some(number));
+            }
+            Event::SessionLost { streams } => {
+                warn!(
+                    streams,
+                    "the server does not know the session any more: connections reset"
+                );
+            }
+            Event::Refused { code } => self.turned_away(code),
+            Event::PeerMisbehaved(rule) => warn!("the server broke the protocol: {rule}"),
+            Event::TakenOver { .. }
+            | Event::Detached
+            | Event::Redirected { .. }
+            | Event::Released { .. } => {}
+        }
+    }
+
+    /// `network` carries now.
+    fn arrived(&mut self, network: NetworkId) {
+        self.networks.reached(network);
+        self.carried = self.link.as_ref().map(|(_, path)| (network, path.source));
+        self.refused = None;
+    }
+
+    fn switched(&mut self, report: &SwitchReport) {
+        let name = |id| self.networks.name(id);
+        let ends = Ends {
+            from: report.from.map(name).unwrap_or_default(),
+            to: self.networks.name(report.to),
+            from_address: self.carried.map(|(_, address)| address),
+            to_address: self
+                .link
+                .as_ref()
+                .filter(|_| report.done)
+                .map(|(_, path)| path.source),
+        };
+        info!(from = %ends.from, to = %ends.to, done = report.done, planned = report.planned,
+            procedure = ?report.procedure, duration = ?report.ended.since(report.started), "switched");
+        let trail = self.hub.with(|machine, _| machine.trail().steps().to_vec());
+        self.history.add(report, ends, &trail, now());
+        let carries = self.hub.with(|machine, _| {
+            machine
+                .network()
+                .filter(|_| machine.phase() == Phase::Attached)
+        });
+        if let Some(network) = carries {
+            self.arrived(network);
+        }
+        self.orders.settle(report.number, now() + SETTLE);
+    }
+
+    fn answer_settled(&mut self, number: Option<u64>) {
+        if let Some((number, all)) = self.orders.settled(number, now()) {
+            for waiting in all {
+                let entry = self.history.entry(number);
+                waiting.send(Ok(SwitchReply {
+                    entry,
+                    already_there: false,
+                }));
+            }
+        }
+    }
+
+    fn turned_away(&mut self, code: RefusedCode) {
+        self.refused = Some(code);
+        warn!("the server refused this client: {}", describe(code));
+        if code == RefusedCode::Superseded {
+            self.link = None;
+            for waiting in self.orders.take_all() {
+                waiting.send(Err(Failure::failed(describe(code))));
+            }
+        }
+    }
+
+    // === What the user asks ===
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Status(reply) => reply.send(Status::Client(self.status())),
+            Command::Networks(reply) => {
+                let current = self.current();
+                let snapshot = self.watch.snapshot();
+                let networks = self.networks.lines(&snapshot, self.server(), current);
+                reply.send(Ok(NetworkLines { networks }));
+            }
+            Command::Switch { network, reply } => match self.networks.by_name(&network) {
+                Some(id) => self.order(id, reply),
+                None => reply.send(Err(Failure::misuse(format!(
+                    "no network is called \"{network}\"; known: {}",
+                    self.networks.names()
+                )))),
+            },
+            Command::Trace(reply) => reply.send(self.history.trace()),
+        }
+    }
+
+    /// Carries an order out, lets it wait, or says why not.
+    fn order(&mut self, network: NetworkId, waiting: Waiting) {
+        let (phase, target) = self
+            .hub
+            .with(|machine, _| (machine.phase(), machine.target()));
+        let usable = self
+            .server()
+            .ok_or_else(|| "the server's name is not resolved".to_owned())
+            .and_then(|server| {
+                self.networks
+                    .usable(network, &self.watch.snapshot(), server)
+            });
+        if target == Some(network) {
+            self.orders.join(network, waiting);
+            return;
+        }
+        if let Err(reason) = usable {
+            let (name, names) = (self.networks.name(network), self.networks.names());
+            let message = format!("cannot switch to {name}: {reason}; known: {names}");
+            waiting.send(Err(Failure::failed(message)));
+            return;
+        }
+        if phase == Phase::Detached && self.suspended {
+            self.orders.enqueue(network, waiting);
+            return;
+        }
+        match self.hub.with(|machine, now| machine.order(network, now)) {
+            Ordered::AlreadyThere => {
+                waiting.send(Ok(SwitchReply {
+                    entry: None,
+                    already_there: true,
+                }));
+            }
+            Ordered::Began => self.orders.join(network, waiting),
+            Ordered::Busy => self.orders.enqueue(network, waiting),
+            Ordered::Refused => {
+                let why = self.refused.map_or("the client is ending", describe);
+                waiting.send(Err(Failure::failed(why)));
+            }
+        }
+    }
+
+    fn next_order(&mut self) {
+        if let Some((network, waiting)) = self.orders.next() {
+            self.order(network, waiting);
+        }
+    }
+
+    fn current(&self) -> Option<NetworkId> {
+        self.hub.with(|machine, _| {
+            machine
+                .network()
+                .filter(|_| machine.phase() == Phase::Attached)
+        })
+    }
+
+    fn status(&self) -> ClientStatus {
+        let (phase, searching, streams, buffered) = self.hub.with(|machine, _| {
+            let streams = machine.streams();
+            (
+                machine.phase(),
+                machine.is_searching(),
+                streams.len(),
+                streams.buffered(),
+            )
+        });
+        let network = self.current().map(|id| self.networks.name(id));
+        let refused = self.refused.map(|code| describe(code).to_owned());
+        ClientStatus {
+            cnapt_id: CnaptId(self.config.key.public_key().id()).to_string(),
+            state: match phase {
+                Phase::Refused => ClientState::Refused,
+                Phase::Attached => ClientState::Attached,
+                _ if self.carried.is_none() => ClientState::Connecting,
+                Phase::Detached => ClientState::Detached,
+                _ if searching => ClientState::Detached,
+                _ => ClientState::Switching,
+            },
+            carrier: network.as_ref().map(|_| Carrier::Tls),
+            last_network: self.carried.map(|(id, _)| self.networks.name(id)),
+            error: refused.or_else(|| self.networks.last_error().filter(|_| network.is_none())),
+            network,
+            streams: streams as u64,
+            flows: 0,
+            switches: self.history.entries(),
+            virtual_ip: self.virtual_ip,
+            server: self.link.as_ref().map(|(_, path)| path.server),
+            local_address: self.link.as_ref().map(|(_, path)| path.source),
+            services: self.listeners.status(),
+            buffered_bytes: buffered,
+        }
+    }
+}
+
+const fn describe(code: RefusedCode) -> &'static str {
+    match code {
+        RefusedCode::Superseded => {
+            "another client with the same key has taken the session over: \
+             give every device a key of its own, then start this client again"
+        }
+        RefusedCode::Version => {
+            "the server speaks another version of the protocol: upgrade the older of the two"
+        }
+        RefusedCode::Full => "the server has no room for another session",
+        RefusedCode::Protocol => "the server says that this client broke the protocol",
+        RefusedCode::Revoked => "the server does not allow this client's key any more",
+    }
+}

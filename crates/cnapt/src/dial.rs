@@ -1,0 +1,120 @@
+//! Links and conduits over a given network: sockets bound to its interface and its address.
+//!
+//! The server's name is resolved off the critical path: what was resolved before is used first.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use handover_carrier::{Conduit, Connector};
+use handover_network::bound_tcp_socket;
+use handover_proto::session::NetworkId;
+use handover_proto::{ConduitId, LinkNumber};
+use tokio::sync::mpsc;
+
+use crate::config::{Host, ServerAddress};
+
+/// From where to where.
+#[derive(Clone, Debug)]
+pub(crate) struct Path {
+    pub(crate) network: NetworkId,
+    pub(crate) interface: String,
+    pub(crate) source: IpAddr,
+    pub(crate) server: SocketAddr,
+}
+
+/// How a dial ended.
+#[derive(Debug)]
+pub(crate) enum Dialled {
+    Link {
+        link: LinkNumber,
+        path: Path,
+        result: Result<Conduit, String>,
+    },
+    Conduit {
+        link: ConduitId,
+        result: Result<Conduit, String>,
+    },
+    /// The server's names were resolved anew.
+    Resolved(Result<Vec<SocketAddr>, String>),
+}
+
+pub(crate) fn link(
+    connector: Connector,
+    link: LinkNumber,
+    path: Path,
+    done: mpsc::UnboundedSender<Dialled>,
+) {
+    tokio::spawn(async move {
+        let result = connect(&connector, &path).await;
+        // Nobody listens when the daemon ends.
+        let _: Result<(), _> = done.send(Dialled::Link { link, path, result });
+    });
+}
+
+pub(crate) fn conduit(
+    connector: Connector,
+    link: ConduitId,
+    path: Path,
+    done: mpsc::UnboundedSender<Dialled>,
+) {
+    tokio::spawn(async move {
+        let result = connect(&connector, &path).await;
+        let _: Result<(), _> = done.send(Dialled::Conduit { link, result });
+    });
+}
+
+async fn connect(connector: &Connector, path: &Path) -> Result<Conduit, String> {
+    let socket = bound_tcp_socket(Some(&path.interface), path.source).map_err(|error| {
+        format!(
+            "cannot bind to {} on {}: {error}",
+            path.source, path.interface
+        )
+    })?;
+    connector
+        .connect(socket, path.server)
+        .await
+        .map_err(|error| error.to_string())
+}
+
+pub(crate) fn resolve(servers: Vec<ServerAddress>, done: mpsc::UnboundedSender<Dialled>) {
+    tokio::spawn(async move {
+        let result = resolve_all(&servers).await;
+        let _: Result<(), _> = done.send(Dialled::Resolved(result));
+    });
+}
+
+async fn resolve_all(servers: &[ServerAddress]) -> Result<Vec<SocketAddr>, String> {
+    let mut addresses = Vec::new();
+    let mut error = None;
+    for server in servers {
+        match resolve_one(server).await {
+            Ok(found) => addresses.extend(found),
+            Err(failed) => error = Some(format!("cannot resolve {server}: {failed}")),
+        }
+    }
+    match error.filter(|_| addresses.is_empty()) {
+        Some(error) => Err(error),
+        None => Ok(addresses),
+    }
+}
+
+async fn resolve_one(server: &ServerAddress) -> io::Result<Vec<SocketAddr>> {
+    let port = server.port.get();
+    match &server.host {
+        Host::Address(address) => Ok(vec![SocketAddr::new(*address, port)]),
+        Host::Name(name) => Ok(tokio::net::lookup_host((name.as_str(), port))
+            .await?
+            .collect()),
+    }
+}
+
+/// The addresses among `servers` that need no resolver.
+pub(crate) fn literal_addresses(servers: &[ServerAddress]) -> Vec<SocketAddr> {
+    servers
+        .iter()
+        .filter_map(|server| match &server.host {
+            Host::Address(address) => Some(SocketAddr::new(*address, server.port.get())),
+            Host::Name(_) => None,
+        })
+        .collect()
+}

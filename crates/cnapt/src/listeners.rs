@@ -1,0 +1,169 @@
+//! The emulation sockets: where client applications find the server's services.
+//!
+//! A port that is taken is a line in `status` and is tried again; it never stops the others.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use handover_control::{Protocol, ServiceStatus};
+use handover_proto::session::Cnapt;
+use handover_proto::wire::{CatalogueEntry, TransportProtocol};
+use handover_relay::Hub;
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+/// After an error of the whole system, such as no descriptor left, accepting pauses: the error would
+/// come again at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+#[derive(Debug)]
+struct Listening {
+    service: CatalogueEntry,
+    address: SocketAddr,
+    state: Result<JoinHandle<()>, String>,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        if let Ok(task) = &self.state {
+            task.abort();
+        }
+    }
+}
+
+/// One listener for each service and address to bind to.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    bind: Vec<IpAddr>,
+    listening: BTreeMap<(u16, IpAddr), Listening>,
+    hub: Arc<Hub<Cnapt>>,
+}
+
+impl Listeners {
+    pub(crate) fn new(bind: Vec<IpAddr>, hub: Arc<Hub<Cnapt>>) -> Self {
+        Self {
+            bind,
+            listening: BTreeMap::new(),
+            hub,
+        }
+    }
+
+    /// The server's catalogue is this now.
+    pub(crate) fn set(&mut self, services: &[CatalogueEntry]) {
+        self.listening
+            .retain(|_, one| services.contains(&one.service));
+        for service in services
+            .iter()
+            .filter(|one| one.protocol == TransportProtocol::Tcp)
+        {
+            for address in self.bind.clone() {
+                let key = (service.port, address);
+                if !self.listening.contains_key(&key) {
+                    let listening = self.listen(service.clone(), address);
+                    if let Err(error) = &listening.state {
+                        warn!(service = %service.name, address = %listening.address, "cannot listen: {error}");
+                    }
+                    self.listening.insert(key, listening);
+                }
+            }
+        }
+    }
+
+    /// Tries again what could not be listened on. Says whether anything is still missing.
+    pub(crate) fn retry(&mut self) -> bool {
+        let failed: Vec<(u16, IpAddr)> = self
+            .listening
+            .iter()
+            .filter(|(_, one)| one.state.is_err())
+            .map(|(key, _)| *key)
+            .collect();
+        for key in &failed {
+            if let Some(old) = self.listening.remove(key) {
+                let listening = self.listen(old.service.clone(), key.1);
+                self.listening.insert(*key, listening);
+            }
+        }
+        self.listening.values().any(|one| one.state.is_err())
+    }
+
+    fn listen(&self, service: CatalogueEntry, address: IpAddr) -> Listening {
+        let address = SocketAddr::new(address, service.port);
+        let state = bind(address).map(|listener| {
+            info!(service = %service.name, %address, "listening");
+            tokio::spawn(accept(
+                listener,
+                service.name.clone(),
+                Arc::clone(&self.hub),
+            ))
+        });
+        Listening {
+            service,
+            address,
+            state: state.map_err(|error| error.to_string()),
+        }
+    }
+
+    pub(crate) fn status(&self) -> Vec<ServiceStatus> {
+        let mut services: BTreeMap<(u16, String), ServiceStatus> = BTreeMap::new();
+        for one in self.listening.values() {
+            let status = services
+                .entry((one.service.port, one.service.name.clone()))
+                .or_insert_with(|| ServiceStatus {
+                    name: one.service.name.clone(),
+                    protocol: match one.service.protocol {
+                        TransportProtocol::Tcp => Protocol::Tcp,
+                        TransportProtocol::Udp => Protocol::Udp,
+                    },
+                    port: one.service.port,
+                    listening: Vec::new(),
+                    error: None,
+                });
+            match &one.state {
+                Ok(_) => status.listening.push(one.address),
+                Err(error) => status.error = Some(format!("{}: {error}", one.address)),
+            }
+        }
+        services.into_values().collect()
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
+/// Every connection becomes a stream.
+async fn accept(listener: TcpListener, service: String, hub: Arc<Hub<Cnapt>>) {
+    loop {
+        match listener.accept().await {
+            Ok((socket, _)) => serve(&hub, &service, socket),
+            Err(error) => {
+                warn!(%service, "cannot accept: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn serve(hub: &Arc<Hub<Cnapt>>, service: &str, socket: TcpStream) {
+    match hub.with(|machine, now| machine.streams_mut().open(service, now)) {
+        Ok(stream) => {
+            if let Err(error) = hub.spawn_application(stream, socket) {
+                warn!(%service, "connection lost: {error}");
+            }
+        }
+        Err(error) => {
+            warn!(%service, "connection refused: {error}");
+            let lingering = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
+            if let Err(error) = lingering {
+                warn!(%service, "refused without a reset: {error}");
+            }
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! The networks of the device, and which of them the decision task takes.
+//!
+//! The order of the configuration is the order of preference. Without configured networks every
+//! usable interface is one, named after itself; it keeps its place when it comes back.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use handover_control::{Network as NetworkLine, NetworkState};
+use handover_network::Snapshot;
+use handover_proto::Instant;
+use handover_proto::session::NetworkId;
+
+use crate::config::{Cost, NetworkConfig, Standby};
+
+/// A network over which the server was not reached is not tried again for so long, unless the
+/// operating system reports a change. Short, because applications are waiting; long enough that a
+/// server that refuses connections at once is not flooded.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// More interfaces than this are not networks that anybody uses: containers come and go.
+const AUTOMATIC_NETWORKS: usize = 64;
+
+#[derive(Debug)]
+struct Network {
+    config: NetworkConfig,
+    /// Not before this.
+    retry_at: Option<Instant>,
+    /// Why the server was not reached the last time.
+    error: Option<String>,
+}
+
+/// All networks, by number.
+#[derive(Debug)]
+pub(crate) struct Networks {
+    list: Vec<Network>,
+    automatic: bool,
+}
+
+impl Networks {
+    pub(crate) fn new(configured: Vec<NetworkConfig>) -> Self {
+        let automatic = configured.is_empty();
+        let list = configured
+            .into_iter()
+            .map(|config| Network {
+                config,
+                retry_at: None,
+                error: None,
+            })
+            .collect();
+        Self { list, automatic }
+    }
+
+    /// Something changed: new interfaces may be networks, and all may be tried again at once.
+    pub(crate) fn update(&mut self, snapshot: &Snapshot, server: Option<SocketAddr>) {
+        for network in &mut self.list {
+            network.retry_at = None;
+        }
+        let Some(server) = server.filter(|_| self.automatic) else {
+            return;
+        };
+        for name in snapshot.candidates(server.ip()) {
+            if self.by_name(&name).is_none() && self.list.len() < AUTOMATIC_NETWORKS {
+                let config = NetworkConfig {
+                    name: name.clone(),
+                    interface: name,
+                    address: None,
+                    cost: Cost::Free,
+                    standby: Standby::Auto,
+                };
+                self.list.push(Network {
+                    config,
+                    retry_at: None,
+                    error: None,
+                });
+            }
+        }
+    }
+
+    pub(crate) fn by_name(&self, name: &str) -> Option<NetworkId> {
+        self.list
+            .iter()
+            .position(|network| network.config.name == name)
+            .map(NetworkId)
+    }
+
+    pub(crate) fn name(&self, id: NetworkId) -> String {
+        self.list
+            .get(id.0)
+            .map_or_else(String::new, |network| network.config.name.clone())
+    }
+
+    pub(crate) fn interface(&self, id: NetworkId) -> Option<&str> {
+        self.list
+            .get(id.0)
+            .map(|network| network.config.interface.as_str())
+    }
+
+    /// The source address to use on a network, or why there is none.
+    pub(crate) fn usable(
+        &self,
+        id: NetworkId,
+        snapshot: &Snapshot,
+        server: SocketAddr,
+    ) -> Result<IpAddr, String> {
+        let network = self
+            .list
+            .get(id.0)
+            .ok_or_else(|| "no such network".to_owned())?;
+        let NetworkConfig {
+            interface, address, ..
+        } = &network.config;
+        snapshot
+            .usable(interface, *address, server.ip())
+            .map_err(|reason| reason.to_string())
+    }
+
+    /// Whether a link from `address` over this network can still live.
+    pub(crate) fn is_alive(
+        &self,
+        id: NetworkId,
+        address: IpAddr,
+        snapshot: &Snapshot,
+        server: SocketAddr,
+    ) -> bool {
+        self.interface(id).is_some_and(|interface| {
+            snapshot
+                .usable(interface, Some(address), server.ip())
+                .is_ok()
+        })
+    }
+
+    pub(crate) fn reached(&mut self, id: NetworkId) {
+        if let Some(network) = self.list.get_mut(id.0) {
+            network.retry_at = None;
+            network.error = None;
+        }
+    }
+
+    pub(crate) fn failed(&mut self, id: NetworkId, error: String) {
+        if let Some(network) = self.list.get_mut(id.0) {
+            network.error = Some(error);
+        }
+    }
+
+    /// The machine gave it up.
+    pub(crate) fn back_off(&mut self, id: NetworkId, now: Instant) {
+        if let Some(network) = self.list.get_mut(id.0) {
+            network.retry_at = Some(now + RETRY);
+        }
+    }
+
+    /// The first usable network that may be tried now, of `only` or of all.
+    pub(crate) fn choose(
+        &self,
+        only: Option<NetworkId>,
+        snapshot: &Snapshot,
+        server: SocketAddr,
+        now: Instant,
+    ) -> Option<NetworkId> {
+        (0..self.list.len()).map(NetworkId).find(|id| {
+            only.is_none_or(|only| only == *id)
+                && self.list[id.0].retry_at.is_none_or(|at| at <= now)
+                && self.usable(*id, snapshot, server).is_ok()
+        })
+    }
+
+    /// What may be tried again now is not waited for any more.
+    pub(crate) fn forget_retries(&mut self, now: Instant) {
+        for network in &mut self.list {
+            network.retry_at.take_if(|at| *at <= now);
+        }
+    }
+
+    /// When the next network may be tried again.
+    pub(crate) fn next_retry(&self) -> Option<Instant> {
+        self.list
+            .iter()
+            .filter_map(|network| network.retry_at)
+            .min()
+    }
+
+    pub(crate) fn names(&self) -> String {
+        let names: Vec<&str> = self
+            .list
+            .iter()
+            .map(|network| network.config.name.as_str())
+            .collect();
+        if names.is_empty() {
+            "none".to_owned()
+        } else {
+            names.join(", ")
+        }
+    }
+
+    pub(crate) fn lines(
+        &self,
+        snapshot: &Snapshot,
+        server: Option<SocketAddr>,
+        current: Option<NetworkId>,
+    ) -> Vec<NetworkLine> {
+        (0..self.list.len())
+            .map(NetworkId)
+            .map(|id| {
+                let network = &self.list[id.0];
+                let usable = server
+                    .ok_or_else(|| "the server's name is not resolved".to_owned())
+                    .and_then(|server| self.usable(id, snapshot, server));
+                let reason = usable
+                    .as_ref()
+                    .err()
+                    .cloned()
+                    .or_else(|| network.error.clone());
+                NetworkLine {
+                    name: network.config.name.clone(),
+                    interface: network.config.interface.clone(),
+                    state: match usable {
+                        Ok(_) => NetworkState::Available,
+                        Err(_) => NetworkState::Unavailable,
+                    },
+                    address: usable.ok(),
+                    current: current == Some(id),
+                    reason: reason.filter(|_| current != Some(id)),
+                }
+            })
+            .collect()
+    }
+
+    /// What went wrong last on any network that is not in use.
+    pub(crate) fn last_error(&self) -> Option<String> {
+        self.list.iter().find_map(|network| {
+            network
+                .error
+                .as_ref()
+                .map(|error| format!("{}: {error}", network.config.name))
+        })
+    }
+}

@@ -1,0 +1,216 @@
+//! The SNAPT's event loop: arrivals, sessions, commands.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use handover_carrier::{Acceptor, AllowedKeys, Conduit, PublicKey, serve};
+use handover_control::{
+    COMMANDS_WAITING, Command, Environment, Failure, Listener, ServerStatus, Status,
+};
+use handover_proto::stream::CreditPool;
+use handover_proto::wire::{CatalogueEntry, Hello};
+use handover_proto::{CnaptId, Instance};
+use handover_relay::read_hello;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tracing::{debug, info};
+
+use crate::config::{ClientConfig, Config};
+use crate::session::Session;
+use crate::virtual_ips::{self, PoolIsFull};
+
+/// How long an authenticated connection has for its first frame.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Connections whose first frame has been read and that wait for the loop, which does nothing slow.
+const ARRIVALS_WAITING: usize = 64;
+
+/// How long the last words of the conduits may take when the daemon ends.
+const FAREWELL: Duration = Duration::from_millis(300);
+
+/// Why the daemon cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It cannot listen for clients.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, io::Error),
+    /// It cannot take its control socket.
+    #[error(transparent)]
+    Control(#[from] handover_control::BindError),
+    /// Its keys are of no use.
+    #[error("the key cannot be used for TLS: {0}")]
+    Keys(#[from] handover_carrier::SetUpError),
+    /// Too few virtual IPs.
+    #[error(transparent)]
+    Pool(#[from] PoolIsFull),
+    /// The operating system refuses signals.
+    #[error("cannot wait for signals: {0}")]
+    Signals(io::Error),
+}
+
+/// A connection of a known client, and its first frame.
+struct Arrival {
+    conduit: Conduit,
+    key: PublicKey,
+    hello: Hello,
+}
+
+struct Daemon {
+    config: Config,
+    instance: Instance,
+    pool: CreditPool,
+    virtual_ips: BTreeMap<PublicKey, IpAddr>,
+    catalogue: Vec<CatalogueEntry>,
+    sessions: BTreeMap<PublicKey, Session>,
+    listen: Vec<SocketAddr>,
+    /// Sessions tell that they are released.
+    released: mpsc::UnboundedSender<PublicKey>,
+}
+
+/// Runs a SNAPT until it is told to end by SIGINT or SIGTERM.
+///
+/// # Errors
+///
+/// If it cannot listen, or its configuration cannot work.
+pub async fn run(config: Config) -> Result<(), RunError> {
+    let control = Listener::bind(&config.control, &Environment::of_process())?;
+    let virtual_ips = virtual_ips::assign(config.virtual_ips, &config.clients)?;
+    let allowed = AllowedKeys::new(config.clients.iter().map(|client| client.key));
+    let acceptor = Arc::new(Acceptor::new(&config.key, allowed)?);
+    let (arrivals, mut arrived) = mpsc::channel(ARRIVALS_WAITING);
+    let mut listen = Vec::new();
+    for address in &config.listen {
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|error| RunError::Listen(*address, error))?;
+        listen.push(listener.local_addr().unwrap_or(*address));
+        tokio::spawn(accept(listener, Arc::clone(&acceptor), arrivals.clone()));
+    }
+    let (commands, mut commanded) = mpsc::channel(COMMANDS_WAITING);
+    info!(listen = ?listen, control = %control.path().display(), key = %config.key.public_key(), "server up");
+    tokio::spawn(control.serve(commands));
+    let (released, mut releases) = mpsc::unbounded_channel();
+    let mut daemon = Daemon::new(config, virtual_ips, listen, released);
+    let mut signals = handover_relay::Signals::new().map_err(RunError::Signals)?;
+    loop {
+        tokio::select! {
+            Some(arrival) = arrived.recv() => daemon.arrive(arrival),
+            Some(command) = commanded.recv() => daemon.command(command),
+            Some(key) = releases.recv() => { daemon.sessions.remove(&key); }
+            () = signals.ended() => break,
+        }
+    }
+    info!("server ends: every client's connections are reset");
+    drop(daemon);
+    tokio::time::sleep(FAREWELL).await;
+    Ok(())
+}
+
+async fn accept(listener: TcpListener, acceptor: Arc<Acceptor>, arrivals: mpsc::Sender<Arrival>) {
+    serve(listener, acceptor, move |mut conduit, key| {
+        let arrivals = arrivals.clone();
+        tokio::spawn(async move {
+            let peer = conduit.peer_addr();
+            match tokio::time::timeout(HELLO_TIMEOUT, read_hello(&mut conduit)).await {
+                Ok(Ok(hello)) => {
+                    // The receiver is gone only when the daemon ends.
+                    let _: Result<(), _> = arrivals
+                        .send(Arrival {
+                            conduit,
+                            key,
+                            hello,
+                        })
+                        .await;
+                }
+                Ok(Err(error)) => debug!(%peer, "no HELLO: {error}"),
+                Err(_) => debug!(%peer, "no HELLO in time"),
+            }
+        });
+    })
+    .await;
+}
+
+impl Daemon {
+    fn new(
+        config: Config,
+        virtual_ips: BTreeMap<PublicKey, IpAddr>,
+        listen: Vec<SocketAddr>,
+        released: mpsc::UnboundedSender<PublicKey>,
+    ) -> Self {
+        let catalogue = config
+            .services
+            .iter()
+            .map(|service| CatalogueEntry {
+                name: service.name.clone(),
+                protocol: service.protocol,
+                port: service.port.get(),
+            })
+            .collect();
+        Self {
+            config,
+            instance: Instance(handover_carrier::random_u64()),
+            pool: CreditPool::default(),
+            virtual_ips,
+            catalogue,
+            sessions: BTreeMap::new(),
+            listen,
+            released,
+        }
+    }
+
+    /// The session that a conduit belongs to comes from its key alone.
+    fn arrive(&mut self, arrival: Arrival) {
+        let Arrival {
+            conduit,
+            key,
+            hello,
+        } = arrival;
+        let Some(client) = self.config.clients.iter().find(|client| client.key == key) else {
+            return;
+        };
+        let Some(virtual_ip) = self.virtual_ips.get(&key) else {
+            return;
+        };
+        if !self.sessions.contains_key(&key) {
+            let session = self.make_session(client, *virtual_ip);
+            self.sessions.insert(key, session);
+        }
+        if let Some(session) = self.sessions.get(&key) {
+            session.take_conduit(conduit, hello);
+        }
+    }
+
+    fn make_session(&self, client: &ClientConfig, virtual_ip: IpAddr) -> Session {
+        let options = handover_proto::session::SnaptOptions {
+            cnapt: CnaptId(client.key.id()),
+            instance: self.instance,
+            session: handover_carrier::random_u64(),
+            virtual_ip,
+            services: self.catalogue.clone(),
+            switch_timeout: self.config.switch_timeout,
+        };
+        Session::start(
+            client.clone(),
+            options,
+            self.pool.clone(),
+            self.config.services.clone(),
+            self.released.clone(),
+        )
+    }
+
+    fn command(&self, command: Command) {
+        match command {
+            Command::Status(reply) => reply.send(Status::Server(ServerStatus {
+                clients: self.sessions.values().map(Session::status).collect(),
+                listen: self.listen.clone(),
+                error: None,
+            })),
+            Command::Networks(reply) => reply.send(Err(Failure::only_a_client())),
+            Command::Switch { reply, .. } => reply.send(Err(Failure::only_a_client())),
+            Command::Trace(reply) => reply.send(Err(Failure::only_a_client())),
+        }
+    }
+}
