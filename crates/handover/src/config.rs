@@ -1,0 +1,41 @@
+//! The configuration files: TOML in, valid types out, and nothing started in between.
+//!
+//! A key that is not known, a value that makes no sense, a name or port given twice and a private key that cannot be
+//! used are all found here, before anything binds. What a later version will understand is refused with words that
+//! say so, rather than ignored.
+
+mod client;
+mod document;
+mod server;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use handover_carrier::PrivateKey;
+use handover_control::Environment;
+
+pub(crate) use document::ConfigError;
+
+use document::{Document, Value};
+
+/// Reads the configuration of `handover client`.
+pub(crate) fn client(
+    path: &Path,
+    environment: &Environment,
+) -> Result<handover_cnapt::Config, ConfigError> {
+    client::read(&Document::read(path)?, environment)
+}
+
+/// Reads the configuration of `handover server`.
+pub(crate) fn server(
+    path: &Path,
+    environment: &Environment,
+) -> Result<handover_snapt::Config, ConfigError> {
+    server::read(&Document::read(path)?, environment)
+}
+
+fn private_key(value: &Value<'_>) -> Result<PrivateKey, ConfigError> {
+    PrivateKey::load(&value.path()?).map_err(|error| value.error(error))
+}

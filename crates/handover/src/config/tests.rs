@@ -1,0 +1,429 @@
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use handover_cnapt::config::{Carrier, Cost, Decision, Standby};
+use handover_snapt::config::PortSet;
+
+use super::*;
+
+#[test]
+fn a_full_server_configuration_is_read() {
+    let place = Place::new("full_server");
+    let other = PrivateKey::generate().public_key();
+    let config = place
+        .server(&format!(
+            r#"
+            listen = ["0.0.0.0:7400", "[::]:7400"]
+            key = "own.key"
+            control = "run/server.sock"
+            switch_timeout = "90s"
+            virtual_ips = "10.77.0.0/16"
+
+            [[client]]
+            name = "laptop"
+            key = "{PEER}"
+            virtual_ip = "127.77.0.10"
+
+            [[client]]
+            name = "van"
+            key = "{other}"
+            services = "80, 9000-9200"
+
+            [[service]]
+            name = "web"
+            protocol = "tcp"
+            target = "127.0.0.1:8080"
+            port = 8080
+            "#
+        ))
+        .unwrap();
+    assert_eq!(
+        config.listen,
+        ["0.0.0.0:7400", "[::]:7400"].map(|text| text.parse().unwrap())
+    );
+    assert_eq!(config.control, place.directory.join("run/server.sock"));
+    assert_eq!(config.switch_timeout, Duration::from_secs(90));
+    assert_eq!(config.virtual_ips.to_string(), "10.77.0.0/16");
+    assert_eq!(config.clients[0].key.to_string(), PEER);
+    assert_eq!(config.clients[0].services, PortSet::unprivileged());
+    assert_eq!(config.clients[1].virtual_ip, None);
+    assert_eq!(config.clients[1].services.to_string(), "80, 9000-9200");
+    assert_eq!(config.services[0].target, "127.0.0.1:8080".parse().unwrap());
+}
+
+#[test]
+fn a_server_needs_only_its_address_and_key() {
+    let place = Place::new("small_server");
+    let config = place
+        .server("listen = \"0.0.0.0:7400\"\nkey = \"own.key\"\n")
+        .unwrap();
+    assert_eq!(config.switch_timeout, Duration::from_secs(24 * 60 * 60));
+    assert_eq!(config.virtual_ips.to_string(), "127.77.0.0/16");
+    assert_eq!(
+        config.control,
+        PathBuf::from("/somewhere/handover/server.sock")
+    );
+    assert!(config.clients.is_empty() && config.services.is_empty());
+}
+
+#[test]
+fn outside_loopback_a_client_may_offer_nothing_unless_it_is_said() {
+    let place = Place::new("allowed_ports");
+    let config = place
+        .server(&format!(
+            "{SERVER}virtual_ips = \"10.77.0.0/16\"\n[[client]]\nname = \"van\"\nkey = \"{PEER}\"\n"
+        ))
+        .unwrap();
+    assert_eq!(config.clients[0].services, PortSet::none());
+}
+
+#[test]
+fn a_full_client_configuration_is_read() {
+    let place = Place::new("full_client");
+    let config = place
+        .client(&format!(
+            r#"
+            server = ["server.example.org:7400", "192.0.2.1:7400"]
+            server_key = "{PEER}"
+            key = "own.key"
+            control = "/run/elsewhere.sock"
+            bind = "192.168.1.1"
+            carrier = "tls"
+            overlap = false
+            decision = "manual"
+
+            [[network]]
+            name = "wifi"
+            interface = "wlan0"
+
+            [[network]]
+            name = "lte"
+            interface = "wwan0"
+            address = "10.1.0.2"
+            cost = "metered"
+            standby = "yes"
+            "#
+        ))
+        .unwrap();
+    assert_eq!(config.server[0].to_string(), "server.example.org:7400");
+    assert_eq!(config.server[1].to_string(), "192.0.2.1:7400");
+    assert_eq!(config.control, PathBuf::from("/run/elsewhere.sock"));
+    assert_eq!(
+        config.bind,
+        ["192.168.1.1".parse::<std::net::IpAddr>().unwrap()]
+    );
+    assert_eq!(config.carrier, Carrier::Tls);
+    assert!(!config.overlap);
+    assert_eq!(config.decision, Decision::Manual);
+    assert_eq!(config.networks[0].cost, Cost::Free);
+    assert_eq!(config.networks[0].standby, Standby::Auto);
+    assert_eq!(
+        config.networks[1].address,
+        Some("10.1.0.2".parse().unwrap())
+    );
+    assert_eq!(config.networks[1].cost, Cost::Metered);
+    assert_eq!(config.networks[1].standby, Standby::Yes);
+}
+
+#[test]
+fn a_client_needs_only_the_server_and_its_key() {
+    let place = Place::new("small_client");
+    let config = place.client(CLIENT).unwrap();
+    assert_eq!(config.carrier, Carrier::Auto);
+    assert!(config.overlap);
+    assert_eq!(config.decision, Decision::Automatic);
+    assert_eq!(
+        config.bind,
+        ["127.0.0.1", "::1"].map(|text| text.parse::<std::net::IpAddr>().unwrap())
+    );
+    assert_eq!(
+        config.control,
+        PathBuf::from("/somewhere/handover/client.sock")
+    );
+    assert!(config.networks.is_empty());
+}
+
+#[test]
+fn each_mistake_in_a_client_configuration_is_named() {
+    let place = Place::new("client_mistakes");
+    for (added, complaint) in [
+        (
+            "overlpa = true",
+            "4: overlpa: unknown key, did you mean `overlap`? (allowed: server, server_key, key, control, bind, \
+             carrier, overlap, decision, network, service)",
+        ),
+        (
+            "bind = []",
+            "4: bind: the list is empty: expected at least one",
+        ),
+        (
+            "bind = [\"127.0.0.1\", \"localhost\"]",
+            "4: bind: expected an IP address of this machine, such as \"127.0.0.1\", found \"localhost\"",
+        ),
+        (
+            "bind = [\"::1\",\n\"::1\"]",
+            "5: bind: \"::1\" is taken by line 4",
+        ),
+        (
+            "carrier = \"quic\"",
+            "4: carrier: \"quic\" is not possible yet: use \"auto\" or \"tls\", both are TLS over TCP",
+        ),
+        (
+            "carrier = \"wifi\"",
+            "4: carrier: expected \"auto\" or \"tls\" or \"quic\", found \"wifi\"",
+        ),
+        (
+            "decision = \"propose\"",
+            "4: decision: \"propose\" is not possible yet: use \"automatic\" or \"manual\"",
+        ),
+        (
+            "overlap = \"yes\"",
+            "4: overlap: expected true or false, without quotes, found \"yes\"",
+        ),
+        ("control = \"\"", "4: control: expected a path, found \"\""),
+        (
+            "[network]\nname = \"wifi\"",
+            "4: network: write each one as a table of its own, under [[network]]",
+        ),
+        (
+            "[[network]]\nname = \"wifi\"",
+            "4: [[network]] interface: missing",
+        ),
+        (
+            "[[network]]\nname = \"wifi\"\ninterface = \"wlan0\"\ncosts = \"free\"",
+            "7: [[network]] costs: unknown key, did you mean `cost`? (allowed: name, interface, address, cost, standby)",
+        ),
+        (
+            "[[network]]\nname = \"wifi\"\ninterface = \"wlan0\"\ncost = 3",
+            "7: [[network]] cost: expected \"free\" or \"metered\" or \"expensive\", found 3",
+        ),
+        (
+            "[[network]]\nname = \"wifi\"\ninterface = \"a-very-long-name\"",
+            "6: [[network]] interface: expected a name of 1 to 15 bytes on one line, found \"a-very-long-name\"",
+        ),
+        (
+            "[[network]]\nname = \"wifi\"\ninterface = \"wlan0\"\n\
+             [[network]]\nname = \"wifi\"\ninterface = \"wlan1\"",
+            "8: [[network]] name: \"wifi\" is taken by line 5",
+        ),
+        (
+            "[[service]]\nname = \"agent\"\nprotocol = \"tcp\"\ntarget = \"127.0.0.1:9000\"\nport = 9000",
+            "4: [[service]] is not possible yet: this version offers the server's services to the device, not the \
+             device's to the server; remove the table",
+        ),
+    ] {
+        let error = place.client(&format!("{CLIENT}{added}\n")).unwrap_err();
+        assert_eq!(place.complaint(&error), complaint, "{added}");
+    }
+}
+
+#[test]
+fn each_mistake_in_a_server_configuration_is_named() {
+    let place = Place::new("server_mistakes");
+    let service =
+        "[[service]]\nname = \"web\"\nprotocol = \"tcp\"\ntarget = \"127.0.0.1:80\"\nport = 80\n";
+    let client = format!("[[client]]\nname = \"laptop\"\nkey = \"{PEER}\"\n");
+    for (added, complaint) in [
+        (
+            "switch_timeout = \"1 fortnight\"".to_owned(),
+            "3: switch_timeout: expected a time such as \"24h\" or \"90s\", found \"1 fortnight\"",
+        ),
+        (
+            "switch_timeout = \"0s\"".to_owned(),
+            "3: switch_timeout: expected a time such as \"24h\" or \"90s\", longer than none at all",
+        ),
+        (
+            "virtual_ips = \"127.77.0.1/16\"".to_owned(),
+            "3: virtual_ips: the block begins at 127.77.0.0/16: write `127.77.0.0/16`, found \"127.77.0.1/16\"",
+        ),
+        (
+            format!("{client}services = \"0-10\""),
+            "6: [[client]] services: expected ports from 1 to 65535 and ranges of them, such as `22, 9000-9200`, \
+             found \"0-10\"",
+        ),
+        (
+            format!("{client}{client}"),
+            "7: [[client]] name: \"laptop\" is taken by line 4",
+        ),
+        (
+            format!("{client}[[client]]\nname = \"van\"\nkey = \"{PEER}\""),
+            "8: [[client]] key: \"qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqo=\" is taken by line 5",
+        ),
+        (
+            "[[client]]\nname = \"laptop\"\nkey = \"secret\"".to_owned(),
+            "5: [[client]] key: not a public key: expected the line of 44 characters that `handover keygen` prints, \
+             found \"secret\"",
+        ),
+        (
+            format!("{service}{service}"),
+            "9: [[service]] name: \"web\" is taken by line 4",
+        ),
+        (
+            format!("{service}{}", service.replace("web", "other")),
+            "12: [[service]] port: 80 is taken by line 7",
+        ),
+        (
+            service.replace("port = 80", "port = 0"),
+            "7: [[service]] port: expected a port from 1 to 65535, without quotes, found 0",
+        ),
+        (
+            service.replace("port = 80", "port = 65536"),
+            "7: [[service]] port: expected a port from 1 to 65535, without quotes, found 65536",
+        ),
+        (
+            service.replace("127.0.0.1:80", "localhost:80"),
+            "6: [[service]] target: expected an IP address and a port from 1 to 65535, such as \"127.0.0.1:8080\", \
+             found \"localhost:80\"",
+        ),
+        (
+            service.replace("tcp", "udp"),
+            "5: [[service]] protocol: \"udp\" is not possible yet: this version carries \"tcp\" only",
+        ),
+        (
+            service.replace("name = \"web\"", "name = \" web\""),
+            "4: [[service]] name: expected a name of 1 to 64 bytes on one line, found \" web\"",
+        ),
+    ] {
+        let error = place.server(&format!("{SERVER}{added}\n")).unwrap_err();
+        assert_eq!(place.complaint(&error), complaint, "{added}");
+    }
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let place = Place::new("missing");
+    let error = place.server("key = \"own.key\"\n").unwrap_err();
+    assert_eq!(place.complaint(&error), " listen: missing");
+    let error = place.server("listen = \"0.0.0.0:7400\"\n").unwrap_err();
+    assert_eq!(place.complaint(&error), " key: missing");
+    let error = place
+        .server("listen = \"0.0.0.0:0\"\nkey = \"own.key\"\n")
+        .unwrap_err();
+    assert!(
+        place
+            .complaint(&error)
+            .starts_with("1: listen: expected an IP address and a port")
+    );
+    let error = place.client("key = \"own.key\"\n").unwrap_err();
+    assert_eq!(place.complaint(&error), " server_key: missing");
+}
+
+#[test]
+fn a_key_that_cannot_be_used_is_named() {
+    let place = Place::new("bad_key");
+    let error = place
+        .client(&CLIENT.replace("own.key", "none.key"))
+        .unwrap_err();
+    let complaint = place.complaint(&error);
+    let expected = format!(
+        "3: key: cannot read the private key {}:",
+        place.directory.join("none.key").display()
+    );
+    assert!(complaint.starts_with(&expected), "{complaint}");
+
+    let own = PrivateKey::load(&place.directory.join("own.key"))
+        .unwrap()
+        .public_key();
+    let error = place
+        .client(&CLIENT.replace(PEER, &own.to_string()))
+        .unwrap_err();
+    let complaint = place.complaint(&error);
+    assert!(
+        complaint.starts_with("2: server_key: this is the client's own"),
+        "{complaint}"
+    );
+    let client = format!("{SERVER}[[client]]\nname = \"laptop\"\nkey = \"{own}\"\n");
+    let error = place.server(&client).unwrap_err();
+    let complaint = place.complaint(&error);
+    assert!(
+        complaint.starts_with("5: [[client]] key: this is the server's own"),
+        "{complaint}"
+    );
+}
+
+#[test]
+fn what_is_no_toml_is_named_by_its_line() {
+    let place = Place::new("no_toml");
+    let error = place
+        .server("listen = \"0.0.0.0:7400\"\nkey = own.key\n")
+        .unwrap_err();
+    let complaint = place.complaint(&error);
+    assert!(complaint.starts_with("2: is not TOML: "), "{complaint}");
+    assert!(!complaint.contains('\n'), "{complaint}");
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let error = server(Path::new("/nowhere/server.toml"), &environment()).unwrap_err();
+    let message = error.to_string();
+    assert!(
+        message.starts_with("/nowhere/server.toml: cannot be read: No such file"),
+        "{message}"
+    );
+}
+
+/// A public key that belongs to nobody.
+const PEER: &str = "qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqo=";
+
+/// The least that a server is told; what is added begins on line 3.
+const SERVER: &str = "listen = \"0.0.0.0:7400\"\nkey = \"own.key\"\n";
+
+/// The least that a client is told; what is added begins on line 4.
+const CLIENT: &str = "server = \"server.example.org:7400\"\n\
+    server_key = \"qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqo=\"\n\
+    key = \"own.key\"\n";
+
+fn environment() -> Environment {
+    Environment {
+        control: None,
+        runtime: Some("/somewhere".into()),
+        system: "/run".into(),
+    }
+}
+
+/// A directory of one test's own with a private key in it, gone at its end.
+struct Place {
+    directory: PathBuf,
+}
+
+impl Place {
+    fn new(test: &str) -> Self {
+        let name = format!("handover-config-{test}-{}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        fs::create_dir(&directory).unwrap();
+        PrivateKey::create_file(&directory.join("own.key")).unwrap();
+        Self { directory }
+    }
+
+    fn server(&self, text: &str) -> Result<handover_snapt::Config, ConfigError> {
+        server(&self.write(text), &environment())
+    }
+
+    fn client(&self, text: &str) -> Result<handover_cnapt::Config, ConfigError> {
+        client(&self.write(text), &environment())
+    }
+
+    fn write(&self, text: &str) -> PathBuf {
+        let path = self.file();
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn file(&self) -> PathBuf {
+        self.directory.join("handover.toml")
+    }
+
+    /// The error without the file's name, which it must begin with.
+    fn complaint(&self, error: &ConfigError) -> String {
+        let message = error.to_string();
+        let file = format!("{}:", self.file().display());
+        message.strip_prefix(&file).expect(&message).to_owned()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.directory).unwrap();
+    }
+}
