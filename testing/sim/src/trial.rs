@@ -1,0 +1,6 @@
+//! trial
+/// c
+#[derive(Debug)]
+pub struct Coverage;
+/// t
+pub const fn trial() {}

@@ -1,0 +1,116 @@
+//! What must hold: always, and when everything is over.
+
+use handover_proto::session::{Phase, SnaptPhase};
+use handover_proto::stream::{CreditPool, STREAM_CREDIT, UNSENT_BYTES};
+use handover_proto::Side;
+
+use super::{Broken, World};
+use crate::application::{Closing, Ended};
+
+impl World {
+    /// Memory is bounded by credit: what was given and is not used up, what waits unsent, and what
+    /// the other side gave.
+    pub(super) fn check_always(&mut self) {
+        let most = 2 * STREAM_CREDIT + UNSENT_BYTES;
+        for side in [Side::Cnapt, Side::Snapt] {
+            let streams = self.streams(side);
+            let (buffered, count) = (streams.buffered(), streams.len() as u64);
+            if buffered > count * most {
+                self.break_with(format!("{side:?} buffers {buffered} bytes of {count} streams"));
+            }
+        }
+    }
+
+    /// Whether the session runs on both sides.
+    pub fn is_attached(&self) -> bool {
+        self.cnapt.phase() == Phase::Attached && self.snapt.phase() == SnaptPhase::Attached
+    }
+
+    /// Whether the session runs and no stream is left.
+    pub fn is_calm(&self) -> bool {
+        self.is_attached() && self.cnapt.streams().is_empty() && self.snapt.streams().is_empty()
+    }
+
+    /// Checks what must hold when every application is through: all bytes arrived, nothing is left.
+    ///
+    /// # Errors
+    ///
+    /// If something does not hold.
+    pub fn check_calm(&mut self) -> Result<(), Broken> {
+        self.failed()?;
+        if !self.is_calm() {
+            return Err(self.failure(format!("not calm: {}", self.describe())));
+        }
+        for side in [Side::Cnapt, Side::Snapt] {
+            let buffered = self.streams(side).buffered();
+            let taken = self.taken_credit(side);
+            if buffered + taken > 0 {
+                return Err(self.failure(format!(
+                    "{side:?} keeps {buffered} bytes and {taken} bytes of credit for no stream"
+                )));
+            }
+        }
+        self.check_arrived()
+    }
+
+    /// Every conversation that nothing disturbed ended cleanly with all bytes.
+    fn check_arrived(&self) -> Result<(), Broken> {
+        for (key, conversation) in &self.conversations {
+            let Some(server) = &conversation.server else {
+                if conversation.excused {
+                    continue;
+                }
+                return Err(self.failure(format!("{} was never run", key.stream)));
+            };
+            let client = &conversation.client;
+            if conversation.excused {
+                continue;
+            }
+            for (writer, reader, side) in [
+                (client, server, Side::Snapt),
+                (server, client, Side::Cnapt),
+            ] {
+                let whole = reader.received == writer.written;
+                let ended = reader.ended == Some(Ended::Clean);
+                if !whole || !ended || writer.closed != Some(Closing::Fin) {
+                    return Err(self.failure(format!(
+                        "{} at {side:?}: {} of {} bytes, ended {:?}",
+                        key.stream, reader.received, writer.written, reader.ended
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn taken_credit(&self, side: Side) -> u64 {
+        let fresh = CreditPool::default().left();
+        fresh.saturating_sub(self.pools[side as usize].left())
+    }
+
+    /// Where everything stands, for a report.
+    pub fn describe(&self) -> String {
+        use std::fmt::Write as _;
+        let mut text = format!(
+            "CNAPT {:?} with {} streams ({} bytes), SNAPT {:?} with {} ({} bytes)",
+            self.cnapt.phase(),
+            self.cnapt.streams().len(),
+            self.cnapt.streams().buffered(),
+            self.snapt.phase(),
+            self.snapt.streams().len(),
+            self.snapt.streams().buffered(),
+        );
+        let open = self
+            .conversations
+            .iter()
+            .filter(|(_, one)| !one.is_over());
+        for (key, one) in open.take(8) {
+            let _written = write!(
+                text,
+                "\n  {} excused {}: client {:?}, server {:?}",
+                key.stream, one.excused, one.client, one.server
+            );
+        }
+        text
+    }
+}

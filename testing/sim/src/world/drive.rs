@@ -1,0 +1,317 @@
+//! What the shells of both modules do: outputs are carried out, applications are served.
+
+use handover_proto::session::{Event, NetworkId, Output, Phase};
+use handover_proto::stream::code;
+use handover_proto::{Side, StreamId};
+
+use super::{DECISION, Occurrence, World};
+use crate::application::{Application, Closing, Conversation, Ended, Key, content, first_wrong};
+use crate::network::NetworkState;
+
+impl World {
+    /// Does all that can be done at this instant.
+    pub(super) fn settle(&mut self) {
+        self.drain(Side::Cnapt);
+        self.drain(Side::Snapt);
+        let waiting: Vec<_> = self
+            .connections
+            .iter()
+            .filter(|(id, one)| one.has_inbox(Side::Snapt) && !self.snapt.is_held(**id))
+            .map(|(id, _)| *id)
+            .collect();
+        for conduit in waiting {
+            self.read(conduit, Side::Snapt);
+        }
+    }
+
+    fn poll(&mut self, side: Side) -> Option<Output> {
+        match side {
+            Side::Cnapt => self.cnapt.poll_output(),
+            Side::Snapt => self.snapt.poll_output(),
+        }
+    }
+
+    pub(super) fn drain(&mut self, side: Side) {
+        while let Some(output) = self.poll(side) {
+            match output {
+                Output::Wake(conduit) => self.pump(side, conduit),
+                Output::Look(stream) => self.run_application(side, stream),
+                Output::Reset { stream, .. } => self.reset(side, stream),
+                Output::Connect { stream, .. } => self.connect(stream),
+                Output::DialLink { link, network } => self.dial_link(link, network),
+                Output::DialConduit { link } => self.dial_conduit(link),
+                Output::Close { conduit, how, rest } => self.close(side, conduit, how, &rest),
+                Output::SuspendDecision => {
+                    if self.decision_answers {
+                        self.cnapt.decision_suspended(self.now);
+                    }
+                }
+                Output::WakeDecision => self.schedule(self.now + DECISION, Occurrence::Decide),
+                Output::Event(event) => self.note(side, event),
+            }
+        }
+    }
+
+    fn note(&mut self, side: Side, event: Event) {
+        match &event {
+            Event::Lost { .. } | Event::Unreachable { .. } => {
+                self.schedule(self.now + DECISION, Occurrence::Decide);
+            }
+            Event::Released { .. } => self.excuse_all(),
+            Event::Switched(_) | Event::Began { .. } => self.attempts = 0,
+            Event::PeerMisbehaved(error) => self.break_with(format!("{side:?}: {error}")),
+            Event::Attached { .. }
+            | Event::Settled { .. }
+            | Event::SessionLost { .. }
+            | Event::Refused { .. }
+            | Event::TakenOver { .. }
+            | Event::Detached
+            | Event::Redirected { .. } => {}
+        }
+        self.events.push((self.now, side, event));
+    }
+
+    /// The first usable network in order, the one that was lost last. A silent network looks usable, so
+    /// each is tried in turn. None: again later.
+    pub(super) fn decide(&mut self) {
+        if !self.automatic || self.cnapt.phase() != Phase::Detached {
+            return;
+        }
+        let lost = self.cnapt.network();
+        let mut usable: Vec<NetworkId> = (0..self.networks.len())
+            .filter(|index| self.networks[*index].state != NetworkState::Down)
+            .map(NetworkId)
+            .collect();
+        usable.sort_by_key(|network| Some(*network) == lost);
+        match self.attempts.checked_rem(usable.len()) {
+            Some(index) => {
+                self.attempts += 1;
+                self.cnapt.attach(usable[index], self.now);
+            }
+            None => self.schedule(self.now + DECISION, Occurrence::Decide),
+        }
+    }
+
+    // === Applications ===
+
+    pub(super) fn key(&self, side: Side, stream: StreamId) -> Option<Key> {
+        match side {
+            Side::Cnapt => Some(Key {
+                run: self.run,
+                stream,
+            }),
+            Side::Snapt => self.serving.get(&stream).copied(),
+        }
+    }
+
+    pub(super) fn application(&mut self, side: Side, stream: StreamId) -> Option<&mut Application> {
+        let key = self.key(side, stream)?;
+        self.conversations.get_mut(&key)?.at_mut(side)
+    }
+
+    /// The SNAPT runs a request.
+    fn connect(&mut self, stream: StreamId) {
+        let run = self
+            .reading
+            .and_then(|conduit| self.connections.get(&conduit))
+            .map_or(self.run, |connection| connection.run);
+        let key = Key { run, stream };
+        let Some(conversation) = self.conversations.get_mut(&key) else {
+            self.break_with(format!("a request that nobody made: {stream}"));
+            return;
+        };
+        conversation.connects += 1;
+        if conversation.connects > 1 {
+            self.break_with(format!("a request was run twice: {stream}"));
+            return;
+        }
+        let server = Application::new(conversation.server_plan);
+        let interval = server.interval();
+        conversation.server = Some(server);
+        self.serving.insert(stream, key);
+        if let Some(interval) = interval {
+            let side = Side::Snapt;
+            self.schedule(self.now + interval, Occurrence::Tick { key, side });
+        }
+        self.snapt.streams_mut().connected(stream);
+    }
+
+    pub(super) fn tick(&mut self, key: Key, side: Side) {
+        let Some(application) = self
+            .conversations
+            .get_mut(&key)
+            .and_then(|one| one.at_mut(side))
+            .filter(|one| !one.is_over())
+        else {
+            return;
+        };
+        application.tick();
+        if let Some(interval) = application.interval() {
+            self.schedule(self.now + interval, Occurrence::Tick { key, side });
+        }
+        if self.key(side, key.stream) == Some(key) {
+            self.run_application(side, key.stream);
+        }
+    }
+
+    /// Bytes for an application: says how many it took.
+    pub(super) fn offer(&mut self, side: Side, stream: StreamId, bytes: &[u8]) -> u64 {
+        let whole = self.random.chance(70);
+        let part = self.random.below(bytes.len() as u64 + 1);
+        let Some(key) = self.key(side, stream) else {
+            return 0;
+        };
+        let Some(application) = self.application(side, stream) else {
+            return 0;
+        };
+        let most = if whole { bytes.len() as u64 } else { part };
+        let count = most.min(application.may_read);
+        let at = application.received;
+        application.received += count;
+        application.may_read -= if application.may_read == u64::MAX {
+            0
+        } else {
+            count
+        };
+        let ended = application.ended;
+        let taken = &bytes[..usize::try_from(count).unwrap_or(0)];
+        if let Some(wrong) = first_wrong(key, side.other(), at, taken) {
+            self.break_with(format!("wrong byte {wrong} of {stream} at {side:?}"));
+        }
+        if ended.is_some() && count > 0 {
+            self.break_with(format!("bytes of {stream} at {side:?} after {ended:?}"));
+        }
+        count
+    }
+
+    /// The application's task: moves what can be moved.
+    pub(super) fn run_application(&mut self, side: Side, stream: StreamId) {
+        if self.application(side, stream).is_none() {
+            return;
+        }
+        while self.serve(side, stream) {}
+    }
+
+    fn serve(&mut self, side: Side, stream: StreamId) -> bool {
+        let now = self.now;
+        let view = self.streams(side).view(stream);
+        let Some(application) = self.application(side, stream) else {
+            return false;
+        };
+        let Some(view) = view else {
+            application.gone = true;
+            return false;
+        };
+        let (may_read, wanted) = (application.may_read, application.wants_to_write());
+        let (written, closing) = (application.written, application.wants_to_close());
+        let mut moved = false;
+        if view.bytes
+            && may_read > 0
+            && let Some(bytes) = self.streams(side).take(stream)
+        {
+            let count = self.offer(side, stream, &bytes);
+            let taken = usize::try_from(count).unwrap_or(0);
+            self.streams(side).delivered(stream, bytes, taken, now);
+            moved = true;
+        }
+        if view.end {
+            self.end_application(side, stream);
+            moved = true;
+        }
+        let count = wanted.min(view.room as u64);
+        if let Some(key) = self.key(side, stream)
+            && count > 0
+            && !view.read_over
+        {
+            if let Some(application) = self.application(side, stream) {
+                application.written += count;
+                application.may_write -= count.min(application.may_write);
+            }
+            let bytes = content(key, side, written, count);
+            self.streams(side).write(stream, bytes);
+            moved = true;
+        }
+        if let Some(closing) = closing.filter(|_| count == 0) {
+            self.close_application(side, stream, closing);
+            moved = true;
+        }
+        moved
+    }
+
+    fn end_application(&mut self, side: Side, stream: StreamId) {
+        let Some(key) = self.key(side, stream) else {
+            return;
+        };
+        let Some(conversation) = self.conversations.get_mut(&key) else {
+            return;
+        };
+        let other = conversation.at(side.other());
+        let (written, closed) = other.map_or((0, None), |other| (other.written, other.closed));
+        let Some(application) = conversation.at_mut(side) else {
+            return;
+        };
+        application.ended = Some(Ended::Clean);
+        let received = application.received;
+        self.streams(side).end_delivered(stream);
+        if closed != Some(Closing::Fin) || received != written {
+            self.break_with(format!(
+                "untrue end of {stream} at {side:?}: {received} of {written} bytes, {closed:?}"
+            ));
+        }
+    }
+
+    /// An application closes its half or resets its connection.
+    pub(super) fn close_application(&mut self, side: Side, stream: StreamId, closing: Closing) {
+        let Some(application) = self.application(side, stream) else {
+            return;
+        };
+        application.closed.get_or_insert(closing);
+        match closing {
+            Closing::Fin => self.streams(side).finish(stream),
+            Closing::Reset => {
+                application.closed = Some(Closing::Reset);
+                if let Some(key) = self.key(side, stream)
+                    && let Some(conversation) = self.conversations.get_mut(&key)
+                {
+                    conversation.excused = true;
+                }
+                self.streams(side).abort(stream, code::RESET);
+            }
+            Closing::Never => {}
+        }
+    }
+
+    fn reset(&mut self, side: Side, stream: StreamId) {
+        let Some(key) = self.key(side, stream) else {
+            return;
+        };
+        let Some(conversation) = self.conversations.get_mut(&key) else {
+            return;
+        };
+        let excused = conversation.excused;
+        if let Some(application) = conversation.at_mut(side) {
+            application.ended = Some(Ended::Reset);
+        }
+        if !excused {
+            self.break_with(format!("{stream} was reset at {side:?} for no reason"));
+        }
+    }
+
+    pub(super) fn excuse_all(&mut self) {
+        for conversation in self.conversations.values_mut() {
+            conversation.excused = true;
+        }
+    }
+
+    /// Starts the clock of a new application at the CNAPT.
+    pub(super) fn begin(&mut self, key: Key, conversation: Conversation) {
+        let interval = conversation.client.interval();
+        self.conversations.insert(key, conversation);
+        if let Some(interval) = interval {
+            let side = Side::Cnapt;
+            self.schedule(self.now + interval, Occurrence::Tick { key, side });
+        }
+        self.run_application(Side::Cnapt, key.stream);
+        self.cnapt.streams_mut().begin(key.stream);
+    }
+}

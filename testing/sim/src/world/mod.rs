@@ -1,0 +1,298 @@
+//! The world: what it is made of, and how its time passes.
+
+mod check;
+mod drive;
+mod script;
+mod transport;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use handover_proto::session::{Cnapt, Event, NetworkId, Snapt, SnaptOptions};
+use handover_proto::stream::{CreditPool, Streams};
+use handover_proto::wire::{CatalogueEntry, Frame, TransportProtocol};
+use handover_proto::{CnaptId, ConduitId, Instance, Instant, LinkNumber, Side, StreamId};
+
+use crate::application::{Conversation, Key};
+use crate::network::{Connection, Network};
+use crate::random::Random;
+
+/// The service that the simulated server application offers.
+const SERVICE: &str = "app";
+
+/// How long a session is kept for a silent CNAPT.
+const SWITCH_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long the decision task takes to find a network, and to look again.
+const DECISION: Duration = Duration::from_millis(50);
+
+/// More events than this at one instant means that the machines talk without end.
+const EVENTS_AT_ONCE: u32 = 200_000;
+
+/// An invariant does not hold, or something did not happen in time.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("at {at}: {what}")]
+pub struct Broken {
+    /// When.
+    pub at: Instant,
+    /// What.
+    pub what: String,
+}
+
+/// What happens at a time.
+#[derive(Clone, Copy, Debug)]
+enum Occurrence {
+    Arrival {
+        conduit: ConduitId,
+        to: Side,
+    },
+    /// A handshake is over; the link is named if the conduit is its first.
+    Dialled {
+        conduit: ConduitId,
+        link: Dial,
+    },
+    DialFailed {
+        link: Dial,
+        run: usize,
+    },
+    Tick {
+        key: Key,
+        side: Side,
+    },
+    Decide,
+    /// The operating system may give up the connections over a network that is still cut.
+    Keepalive {
+        network: NetworkId,
+        cuts: u64,
+    },
+    Abandon {
+        conduit: ConduitId,
+    },
+}
+
+/// What a conduit was asked for.
+#[derive(Clone, Copy, Debug)]
+enum Dial {
+    Link(LinkNumber),
+    Conduit(ConduitId),
+}
+
+/// Everything.
+#[derive(Debug)]
+pub struct World {
+    now: Instant,
+    random: Random,
+    agenda: BTreeMap<(Instant, u64), Occurrence>,
+    sequence: u64,
+    events_now: u32,
+    /// The networks, in order of preference.
+    pub networks: Vec<Network>,
+    connections: BTreeMap<ConduitId, Connection>,
+    next_conduit: u64,
+    /// The machine at the device.
+    pub cnapt: Cnapt,
+    /// The machine at the server.
+    pub snapt: Snapt,
+    run: usize,
+    snapt_run: u64,
+    session: u64,
+    switch_timeout: Duration,
+    pools: [CreditPool; 2],
+    conversations: BTreeMap<Key, Conversation>,
+    /// Which conversation a stream at the SNAPT belongs to.
+    serving: BTreeMap<StreamId, Key>,
+    events: Vec<(Instant, Side, Event)>,
+    frames: Vec<(Side, Frame)>,
+    /// The conduit that is being read.
+    reading: Option<ConduitId>,
+    /// Whether frames are kept for [`World::saw`].
+    pub recording: bool,
+    /// Whether the decision task says that it is suspended.
+    pub decision_answers: bool,
+    /// Whether the decision task looks for networks by itself.
+    pub automatic: bool,
+    /// How many networks the decision task has tried since the session last ran.
+    attempts: usize,
+    broken: Option<Broken>,
+}
+
+impl World {
+    /// A world with these networks, in which nothing has happened.
+    pub fn new(seed: u64, networks: Vec<Network>) -> Self {
+        let pools = [CreditPool::default(), CreditPool::default()];
+        Self {
+            now: Instant::from_micros(1_000_000),
+            random: Random::new(seed),
+            agenda: BTreeMap::new(),
+            sequence: 0,
+            events_now: 0,
+            networks,
+            connections: BTreeMap::new(),
+            next_conduit: 0,
+            cnapt: new_cnapt(0, &pools),
+            snapt: new_snapt(0, 1, SWITCH_TIMEOUT, &pools),
+            run: 0,
+            snapt_run: 0,
+            session: 1,
+            switch_timeout: SWITCH_TIMEOUT,
+            pools,
+            conversations: BTreeMap::new(),
+            serving: BTreeMap::new(),
+            events: Vec::new(),
+            frames: Vec::new(),
+            reading: None,
+            recording: false,
+            decision_answers: true,
+            automatic: true,
+            attempts: 0,
+            broken: None,
+        }
+    }
+
+    /// Two networks, 10 ms and 30 ms one way, and the session attached over the first.
+    ///
+    /// # Errors
+    ///
+    /// If it does not attach.
+    pub fn attached(seed: u64) -> Result<Self, Broken> {
+        let networks = [10, 30].map(|delay| Network::new(Duration::from_millis(delay)));
+        let mut world = Self::new(seed, networks.to_vec());
+        world.start();
+        world.run_until(Duration::from_secs(5), "attached", Self::is_attached)?;
+        Ok(world)
+    }
+
+    /// What the clock of both modules says.
+    pub const fn now(&self) -> Instant {
+        self.now
+    }
+
+    fn streams(&mut self, side: Side) -> &mut Streams {
+        match side {
+            Side::Cnapt => self.cnapt.streams_mut(),
+            Side::Snapt => self.snapt.streams_mut(),
+        }
+    }
+
+    fn schedule(&mut self, at: Instant, what: Occurrence) {
+        self.sequence += 1;
+        self.agenda.insert((at.max(self.now), self.sequence), what);
+    }
+
+    /// Lets time pass until `done`, at most for `patience`.
+    ///
+    /// # Errors
+    ///
+    /// If an invariant breaks, or `done` does not come about.
+    pub fn run_until(
+        &mut self,
+        patience: Duration,
+        what: &str,
+        done: impl Fn(&Self) -> bool,
+    ) -> Result<(), Broken> {
+        let deadline = self.now + patience;
+        self.settle();
+        while !done(self) {
+            if !self.step(deadline)? {
+                self.now = deadline;
+                let what = format!("not in time: {what}; {}", self.describe());
+                return Err(self.failure(what));
+            }
+        }
+        self.failed()
+    }
+
+    /// Lets `duration` pass.
+    ///
+    /// # Errors
+    ///
+    /// If an invariant breaks.
+    pub fn run_for(&mut self, duration: Duration) -> Result<(), Broken> {
+        let deadline = self.now + duration;
+        self.settle();
+        while self.step(deadline)? {}
+        self.now = deadline;
+        self.failed()
+    }
+
+    /// The next thing happens, if it does before `deadline`.
+    fn step(&mut self, deadline: Instant) -> Result<bool, Broken> {
+        self.failed()?;
+        let agenda = self.agenda.keys().next().map(|(at, _)| *at);
+        let timeouts = [self.cnapt.next_timeout(), self.snapt.next_timeout()];
+        let next = timeouts.into_iter().chain([agenda]).flatten().min();
+        let Some(next) = next.map(|at| at.max(self.now)).filter(|at| *at <= deadline) else {
+            return Ok(false);
+        };
+        self.events_now = if next > self.now { 0 } else { self.events_now + 1 };
+        if self.events_now > EVENTS_AT_ONCE {
+            return Err(self.failure(format!("no end of events; {}", self.describe())));
+        }
+        self.now = next;
+        if agenda == Some(next) || agenda.is_some_and(|at| at <= next) {
+            if let Some((_, what)) = self.agenda.pop_first() {
+                self.happen(what);
+            }
+        } else if timeouts[0].is_some_and(|at| at <= next) {
+            self.cnapt.handle_timeout(next);
+        } else {
+            self.snapt.handle_timeout(next);
+        }
+        self.settle();
+        self.check_always();
+        self.failed()?;
+        Ok(true)
+    }
+
+    fn happen(&mut self, what: Occurrence) {
+        match what {
+            Occurrence::Arrival { conduit, to } => self.arrive(conduit, to),
+            Occurrence::Dialled { conduit, link } => self.dialled(conduit, link),
+            Occurrence::DialFailed { link, run } => self.dial_failed(link, run),
+            Occurrence::Tick { key, side } => self.tick(key, side),
+            Occurrence::Decide => self.decide(),
+            Occurrence::Keepalive { network, cuts } => self.keepalive(network, cuts),
+            Occurrence::Abandon { conduit } => self.abandon(conduit),
+        }
+    }
+
+    fn failure(&self, what: String) -> Broken {
+        Broken { at: self.now, what }
+    }
+
+    fn failed(&self) -> Result<(), Broken> {
+        self.broken.clone().map_or(Ok(()), Err)
+    }
+
+    /// Notes the first broken invariant.
+    fn break_with(&mut self, what: String) {
+        if self.broken.is_none() {
+            self.broken = Some(self.failure(what));
+        }
+    }
+}
+
+/// The CNAPT ID of the only device.
+const CNAPT: CnaptId = CnaptId([7; 32]);
+
+fn new_cnapt(run: usize, pools: &[CreditPool; 2]) -> Cnapt {
+    let streams = Streams::new(Side::Cnapt, [], pools[0].clone());
+    Cnapt::new(CNAPT, Instance(100 + run as u64), Vec::new(), streams)
+}
+
+fn new_snapt(run: u64, session: u64, switch_timeout: Duration, pools: &[CreditPool; 2]) -> Snapt {
+    let options = SnaptOptions {
+        cnapt: CNAPT,
+        instance: Instance(1_000 + run),
+        session,
+        virtual_ip: IpAddr::V4(Ipv4Addr::new(127, 77, 0, 1)),
+        services: vec![CatalogueEntry {
+            name: SERVICE.to_owned(),
+            protocol: TransportProtocol::Tcp,
+            port: 80,
+        }],
+        switch_timeout,
+    };
+    Snapt::new(options, pools[1].clone())
+}

@@ -1,0 +1,377 @@
+//! What tests and trials do to the world.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use handover_proto::session::{Close, Event, NetworkId, Ordered, SwitchReport};
+use handover_proto::stream::code;
+use handover_proto::wire::Frame;
+use handover_proto::{ConduitId, Instant, Side};
+
+use super::{Broken, Occurrence, SERVICE, World, new_cnapt, new_snapt};
+use crate::application::{Application, Closing, Conversation, Ended, Key, Plan, Reading};
+use crate::network::{KEEPALIVE, NetworkState};
+
+impl World {
+    /// The decision task begins its work.
+    pub fn start(&mut self) {
+        self.schedule(self.now, Occurrence::Decide);
+    }
+
+    /// The user orders a switch.
+    pub fn order(&mut self, network: usize) -> Ordered {
+        let ordered = self.cnapt.order(NetworkId(network), self.now);
+        self.settle();
+        ordered
+    }
+
+    /// Orders a switch and waits until it is over.
+    ///
+    /// # Errors
+    ///
+    /// If an invariant breaks or the switch does not end.
+    pub fn switch(&mut self, network: usize) -> Result<SwitchReport, Broken> {
+        let before = self.switches().count();
+        self.order(network);
+        self.run_until(Duration::from_secs(60), "the switch", |world| {
+            world.switches().count() > before
+        })?;
+        let last = self.switches().last().cloned();
+        last.ok_or_else(|| self.failure("no switch".to_owned()))
+    }
+
+    // === Networks and connections ===
+
+    /// Cuts a network: nothing passes, and nobody is told.
+    pub fn cut(&mut self, network: usize) {
+        self.set_state(network, NetworkState::Cut);
+    }
+
+    /// A network goes down, and the device's operating system says so.
+    pub fn link_down(&mut self, network: usize) {
+        self.set_state(network, NetworkState::Down);
+        self.cnapt.network_lost(NetworkId(network), self.now);
+        self.settle();
+    }
+
+    fn set_state(&mut self, network: usize, state: NetworkState) {
+        if let Some(one) = self.networks.get_mut(network) {
+            one.state = state;
+            one.cuts += 1;
+            let cuts = one.cuts;
+            let network = NetworkId(network);
+            self.schedule(
+                self.now + KEEPALIVE,
+                Occurrence::Keepalive { network, cuts },
+            );
+        }
+    }
+
+    /// A network is back: what was under way on connections that still stand arrives.
+    pub fn restore(&mut self, network: usize) {
+        if let Some(one) = self.networks.get_mut(network) {
+            one.state = NetworkState::Up;
+        }
+        let stalled: Vec<ConduitId> = self
+            .connections
+            .iter()
+            .filter(|(_, one)| one.network == NetworkId(network))
+            .map(|(conduit, _)| *conduit)
+            .collect();
+        for conduit in stalled {
+            self.let_arrive(conduit);
+        }
+    }
+
+    /// The device's address on a network changes: every connection over it is dead for ever.
+    pub fn change_address(&mut self, network: usize) {
+        let old: Vec<ConduitId> = self
+            .connections
+            .iter()
+            .filter(|(_, one)| one.network == NetworkId(network))
+            .map(|(conduit, _)| *conduit)
+            .collect();
+        for conduit in old {
+            self.kill(conduit, &[]);
+        }
+        self.cnapt.network_lost(NetworkId(network), self.now);
+        self.settle();
+    }
+
+    /// A connection dies with everything that is under way on it; these sides hear of it now.
+    pub fn kill(&mut self, conduit: ConduitId, told: &[Side]) {
+        let Some(connection) = self.connections.get_mut(&conduit) else {
+            return;
+        };
+        connection.dead = true;
+        connection.pipe_to(Side::Cnapt).clear();
+        connection.pipe_to(Side::Snapt).clear();
+        self.schedule(self.now + KEEPALIVE, Occurrence::Abandon { conduit });
+        for side in told {
+            self.ended(conduit, *side);
+        }
+        self.settle();
+    }
+
+    /// Keeps back what comes to `side` by a connection, until [`World::release`].
+    pub fn hold(&mut self, conduit: ConduitId, side: Side) {
+        if let Some(connection) = self.connections.get_mut(&conduit) {
+            connection.pipe_to(side).held = true;
+        }
+    }
+
+    /// Lets it go.
+    pub fn release(&mut self, conduit: ConduitId, side: Side) {
+        if let Some(connection) = self.connections.get_mut(&conduit) {
+            connection.pipe_to(side).held = false;
+        }
+        self.let_arrive(conduit);
+    }
+
+    fn let_arrive(&mut self, conduit: ConduitId) {
+        for to in [Side::Cnapt, Side::Snapt] {
+            let Some(connection) = self.connections.get_mut(&conduit) else {
+                return;
+            };
+            if let Some(at) = connection.pipe_to(to).next_arrival() {
+                self.schedule(at, Occurrence::Arrival { conduit, to });
+            }
+        }
+    }
+
+    /// The connections that are open at `side`.
+    pub fn open_conduits(&self, side: Side) -> Vec<ConduitId> {
+        self.connections
+            .iter()
+            .filter(|(_, one)| one.is_open(side))
+            .map(|(conduit, _)| *conduit)
+            .collect()
+    }
+
+    /// The newest control channel.
+    ///
+    /// # Errors
+    ///
+    /// If there is none.
+    pub fn control(&self) -> Result<ConduitId, Broken> {
+        self.connections
+            .iter()
+            .filter(|(_, one)| one.control)
+            .map(|(conduit, _)| *conduit)
+            .next_back()
+            .ok_or_else(|| self.failure("no control channel".to_owned()))
+    }
+
+    /// The conduits beside the control channels that are open at the CNAPT.
+    pub fn plain_conduits(&self) -> Vec<ConduitId> {
+        self.connections
+            .iter()
+            .filter(|(_, one)| !one.control && one.is_open(Side::Cnapt))
+            .map(|(conduit, _)| *conduit)
+            .collect()
+    }
+
+    /// Whether nothing is under way on any connection.
+    pub fn is_silent(&self) -> bool {
+        self.connections.values().all(|one| one.is_silent())
+    }
+
+    // === Restarts ===
+
+    /// The CNAPT's process ends and a new one starts: its connections are reset.
+    pub fn restart_cnapt(&mut self) {
+        self.excuse_all();
+        self.end_all(Side::Cnapt);
+        self.run += 1;
+        self.pools[0] = Default::default();
+        self.cnapt = new_cnapt(self.run, &self.pools);
+        for conversation in self.conversations.values_mut() {
+            conversation.client.ended.get_or_insert(Ended::Reset);
+            conversation.client.gone = true;
+        }
+        self.schedule(self.now, Occurrence::Decide);
+    }
+
+    /// The SNAPT's process ends and a new one starts.
+    pub fn restart_snapt(&mut self) {
+        for conversation in self.conversations.values_mut() {
+            if let Some(server) = &mut conversation.server {
+                server.ended.get_or_insert(Ended::Reset);
+                server.gone = true;
+            }
+        }
+        self.end_all(Side::Snapt);
+        self.snapt_run += 1;
+        self.session = 1 + self.snapt_run * 1_000;
+        self.pools[1] = Default::default();
+        self.serving.clear();
+        self.snapt = new_snapt(
+            self.snapt_run,
+            self.session,
+            self.switch_timeout,
+            &self.pools,
+        );
+    }
+
+    fn end_all(&mut self, side: Side) {
+        for conduit in self.open_conduits(side) {
+            self.close(
+                side,
+                conduit,
+                Close::Reset,
+                &Bytes::new(),
+            );
+        }
+    }
+
+    /// How long the SNAPT keeps the session of a silent CNAPT; holds from its next start.
+    pub const fn set_switch_timeout(&mut self, timeout: Duration) {
+        self.switch_timeout = timeout;
+    }
+
+    // === Applications ===
+
+    /// A client application connects and both follow their plans.
+    ///
+    /// # Errors
+    ///
+    /// If the CNAPT takes no more.
+    pub fn open(&mut self, client: Plan, server: Plan) -> Result<Key, Broken> {
+        let now = self.now;
+        let stream = self
+            .cnapt
+            .streams_mut()
+            .open(SERVICE, now)
+            .map_err(|error| self.failure(error.to_string()))?;
+        let key = Key {
+            run: self.run,
+            stream,
+        };
+        let conversation = Conversation {
+            client: Application::new(client),
+            server: None,
+            server_plan: server,
+            connects: 0,
+            excused: false,
+        };
+        self.begin(key, conversation);
+        self.settle();
+        Ok(key)
+    }
+
+    /// A conversation.
+    ///
+    /// # Errors
+    ///
+    /// If there is none of that name.
+    pub fn conversation(&self, key: Key) -> Result<&Conversation, Broken> {
+        self.conversations
+            .get(&key)
+            .ok_or_else(|| self.failure("no such conversation".to_owned()))
+    }
+
+    /// All of them.
+    pub fn conversations(&self) -> impl Iterator<Item = (&Key, &Conversation)> {
+        self.conversations.iter()
+    }
+
+    /// Bytes that the application at `side` has read.
+    pub fn received(&self, key: Key, side: Side) -> u64 {
+        let one = self.conversations.get(&key).and_then(|one| one.at(side));
+        one.map_or(0, |application| application.received)
+    }
+
+    /// Whether both applications are through.
+    pub fn is_over(&self, key: Key) -> bool {
+        self.conversations
+            .get(&key)
+            .is_none_or(Conversation::is_over)
+    }
+
+    /// An application changes its way of reading and of ending.
+    pub fn change(&mut self, key: Key, side: Side, reading: Reading, closing: Closing) {
+        let Some(conversation) = self.conversations.get_mut(&key) else {
+            return;
+        };
+        if side == Side::Snapt {
+            conversation.server_plan = conversation.server_plan.reading(reading).closing(closing);
+        }
+        let Some(application) = conversation.at_mut(side) else {
+            return;
+        };
+        application.plan = application.plan.reading(reading).closing(closing);
+        application.tick();
+        if self.key(side, key.stream) == Some(key) {
+            self.run_application(side, key.stream);
+        }
+        self.settle();
+    }
+
+    /// An application resets its connection now.
+    pub fn reset_application(&mut self, key: Key, side: Side) {
+        if self.key(side, key.stream) == Some(key) {
+            let over = self
+                .conversations
+                .get(&key)
+                .and_then(|one| one.at(side))
+                .is_none_or(Application::is_over);
+            if !over {
+                self.close_application(side, key.stream, Closing::Reset);
+            }
+        }
+        self.settle();
+    }
+
+    /// An application takes no more bytes: writing to it fails.
+    pub fn stop_application(&mut self, key: Key, side: Side) {
+        if let Some(conversation) = self.conversations.get_mut(&key) {
+            conversation.excused = true;
+        }
+        if self.key(side, key.stream) == Some(key) {
+            self.streams(side).stop(key.stream, code::CANNOT_DELIVER);
+        }
+        self.settle();
+    }
+
+    // === What was seen ===
+
+    /// The events of both modules.
+    pub fn events(&self) -> &[(Instant, Side, Event)] {
+        &self.events
+    }
+
+    /// The switches that the CNAPT reported.
+    pub fn switches(&self) -> impl Iterator<Item = &SwitchReport> {
+        self.events.iter().filter_map(|(_, _, event)| match event {
+            Event::Switched(report) => Some(report),
+            Event::Attached { .. }
+            | Event::Lost { .. }
+            | Event::Unreachable { .. }
+            | Event::Began { .. }
+            | Event::Settled { .. }
+            | Event::SessionLost { .. }
+            | Event::Refused { .. }
+            | Event::TakenOver { .. }
+            | Event::Detached
+            | Event::Redirected { .. }
+            | Event::Released { .. }
+            | Event::PeerMisbehaved(_) => None,
+        })
+    }
+
+    /// How many frames that `matches` came to `side` since recording began.
+    pub fn saw(&self, side: Side, matches: impl Fn(&Frame) -> bool) -> usize {
+        let to_side = self.frames.iter().filter(|(to, _)| *to == side);
+        to_side.filter(|(_, frame)| matches(frame)).count()
+    }
+
+    /// Waits until all is over, and checks that all is well.
+    ///
+    /// # Errors
+    ///
+    /// If it is not.
+    pub fn finish(&mut self, patience: Duration) -> Result<(), Broken> {
+        self.run_until(patience, "calm", Self::is_calm)?;
+        self.check_calm()
+    }
+}

@@ -1,0 +1,362 @@
+//! Connections: how they come about, what passes, and how they end.
+
+use bytes::Bytes;
+use handover_proto::session::{Close, NetworkId, SnaptPhase};
+use handover_proto::stream::Accepted;
+use handover_proto::wire::{Frame, Item};
+use handover_proto::{ConduitId, LinkNumber, Side, StreamId};
+
+use super::{Dial, Occurrence, World, new_snapt};
+use crate::network::{Connection, Content, KEEPALIVE, NetworkState};
+
+/// The most bytes that one read of a connection gives.
+const READ_BYTES: u64 = 20_000;
+
+impl World {
+    pub(super) fn dial_link(&mut self, link: LinkNumber, network: NetworkId) {
+        self.dial(Dial::Link(link), network);
+    }
+
+    pub(super) fn dial_conduit(&mut self, control: ConduitId) {
+        if let Some(connection) = self.connections.get(&control) {
+            let network = connection.network;
+            self.dial(Dial::Conduit(control), network);
+        }
+    }
+
+    /// Three flights over a network that is up; an error where the device knows that it is down; no
+    /// answer at all where it is cut.
+    fn dial(&mut self, link: Dial, id: NetworkId) {
+        let Some(network) = self.networks.get(id.0).copied() else {
+            return;
+        };
+        match network.state {
+            NetworkState::Up => {
+                let conduit = ConduitId(self.next_conduit);
+                self.next_conduit += 1;
+                let control = matches!(link, Dial::Link(_));
+                self.connections
+                    .insert(conduit, Connection::new(id, control, self.run));
+                let up = self.now + network.there + network.back;
+                self.schedule(up, Occurrence::Dialled { conduit, link });
+            }
+            NetworkState::Down => {
+                let run = self.run;
+                self.schedule(self.now, Occurrence::DialFailed { link, run });
+            }
+            NetworkState::Cut => {}
+        }
+    }
+
+    pub(super) fn dialled(&mut self, conduit: ConduitId, link: Dial) {
+        let run = self.run;
+        let Some(connection) = self.connections.get_mut(&conduit) else {
+            return;
+        };
+        let up = self
+            .networks
+            .get(connection.network.0)
+            .is_some_and(|network| network.state == NetworkState::Up);
+        if !up || connection.run != run || connection.dead {
+            self.connections.remove(&conduit);
+            return;
+        }
+        connection.end(Side::Cnapt).open = true;
+        connection.end(Side::Snapt).open = true;
+        match link {
+            Dial::Link(number) => self.cnapt.control_up(number, conduit, self.now),
+            Dial::Conduit(control) => self.cnapt.conduit_up(control, conduit),
+        }
+    }
+
+    pub(super) fn dial_failed(&mut self, link: Dial, run: usize) {
+        if run != self.run {
+            return;
+        }
+        match link {
+            Dial::Link(number) => self.cnapt.control_failed(number, self.now),
+            Dial::Conduit(control) => self.cnapt.conduit_failed(control),
+        }
+    }
+
+    /// Lets `side` send on a conduit as much as goes into its pipe.
+    pub(super) fn pump(&mut self, side: Side, conduit: ConduitId) {
+        loop {
+            let now = self.now;
+            let streams = match side {
+                Side::Cnapt => self.cnapt.streams_mut(),
+                Side::Snapt => self.snapt.streams_mut(),
+            };
+            let Some(connection) = self
+                .connections
+                .get_mut(&conduit)
+                .filter(|one| one.is_open(side))
+            else {
+                return;
+            };
+            let pending = &mut connection.end(side).pending;
+            if pending.is_empty() {
+                streams.transmit(conduit, now, pending);
+            }
+            if pending.is_empty() || !self.write_some(side, conduit, false) {
+                return;
+            }
+        }
+    }
+
+    /// Writes a part of what is pending; says whether any could be.
+    fn write_some(&mut self, side: Side, conduit: ConduitId, whole: bool) -> bool {
+        let Some(connection) = self.connections.get_mut(&conduit) else {
+            return false;
+        };
+        let room = connection.pipe_to(side.other()).room();
+        let pending = &mut connection.end(side).pending;
+        let mut slices = [std::io::IoSlice::new(&[]); 8];
+        let filled = pending.slices(&mut slices);
+        let mut bytes: Vec<u8> = slices[..filled].iter().flat_map(|one| one.to_vec()).collect();
+        if !whole {
+            bytes.truncate(room.min(bytes.len()));
+        }
+        if bytes.is_empty() {
+            return false;
+        }
+        pending.advance(bytes.len());
+        self.put(side, conduit, Content::Bytes(bytes));
+        true
+    }
+
+    fn put(&mut self, side: Side, conduit: ConduitId, content: Content) {
+        let to = side.other();
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(&conduit) else {
+            return;
+        };
+        let delay = self
+            .networks
+            .get(connection.network.0)
+            .map_or(KEEPALIVE, |network| network.delay_to(to));
+        let arrives = connection.pipe_to(to).push(content, now + delay);
+        self.schedule(arrives, Occurrence::Arrival { conduit, to });
+    }
+
+    /// A machine is through with a conduit.
+    pub(super) fn close(&mut self, side: Side, conduit: ConduitId, how: Close, rest: &Bytes) {
+        let Some(connection) = self
+            .connections
+            .get_mut(&conduit)
+            .filter(|one| one.is_open(side))
+        else {
+            return;
+        };
+        if how == Close::Reset {
+            connection.pipe_to(side.other()).clear();
+        } else {
+            while self.write_some(side, conduit, true) {}
+            if !rest.is_empty() {
+                self.put(side, conduit, Content::Bytes(rest.to_vec()));
+            }
+        }
+        self.put(side, conduit, Content::End);
+        self.shut(side, conduit);
+    }
+
+    /// One end is closed: nothing that still comes is looked at.
+    fn shut(&mut self, side: Side, conduit: ConduitId) {
+        if let Some(connection) = self.connections.get_mut(&conduit) {
+            let end = connection.end(side);
+            *end = Default::default();
+            if !connection.is_open(side.other()) {
+                self.connections.remove(&conduit);
+            }
+        }
+    }
+
+    /// Something is at the end of a pipe, if the network lets it through.
+    pub(super) fn arrive(&mut self, conduit: ConduitId, to: Side) {
+        loop {
+            let now = self.now;
+            let Some(connection) = self.connections.get_mut(&conduit) else {
+                return;
+            };
+            let passes = !connection.dead
+                && self
+                    .networks
+                    .get(connection.network.0)
+                    .is_some_and(|network| network.state == NetworkState::Up);
+            if !passes {
+                return;
+            }
+            let Some(content) = connection.pipe_to(to).pop(now) else {
+                return;
+            };
+            match content {
+                Content::Bytes(bytes) => {
+                    self.pump(to.other(), conduit);
+                    self.receive(conduit, to, &bytes);
+                }
+                Content::End => self.ended(conduit, to),
+            }
+        }
+    }
+
+    /// A conduit ended at `side`.
+    pub(super) fn ended(&mut self, conduit: ConduitId, side: Side) {
+        let open = self
+            .connections
+            .get(&conduit)
+            .is_some_and(|connection| connection.is_open(side));
+        if !open {
+            return;
+        }
+        self.shut(side, conduit);
+        match side {
+            Side::Cnapt => self.cnapt.conduit_ended(conduit, self.now),
+            Side::Snapt => self.snapt.conduit_ended(conduit, self.now),
+        }
+        self.drain(side);
+    }
+
+    fn receive(&mut self, conduit: ConduitId, side: Side, bytes: &[u8]) {
+        match self.connections.get_mut(&conduit) {
+            Some(connection) if connection.is_open(side) => {
+                connection.end(side).inbox.extend_from_slice(bytes);
+            }
+            _ => return,
+        }
+        match side {
+            Side::Cnapt => self.cnapt.heard(conduit, self.now),
+            Side::Snapt => self.snapt.heard(conduit, self.now),
+        }
+        self.read(conduit, side);
+    }
+
+    /// Looks at what was received, in pieces of any size, unless the machine wants to wait.
+    pub(super) fn read(&mut self, conduit: ConduitId, side: Side) {
+        loop {
+            let Some(connection) = self
+                .connections
+                .get_mut(&conduit)
+                .filter(|one| one.is_open(side))
+            else {
+                return;
+            };
+            if side == Side::Snapt && self.snapt.is_held(conduit) {
+                return;
+            }
+            let end = connection.end(side);
+            let most = 1 + self.random.below(READ_BYTES);
+            let count = usize::try_from(most).unwrap_or(1).min(end.inbox.len());
+            if count == 0 {
+                return;
+            }
+            let piece: Vec<u8> = end.inbox.drain(..count).collect();
+            let mut decoder = std::mem::take(&mut end.decoder);
+            let mut input = &piece[..];
+            let whole = loop {
+                match decoder.next(&mut input) {
+                    Ok(Some(item)) => {
+                        self.handle_item(conduit, side, item);
+                        if side == Side::Snapt && self.snapt.is_held(conduit) {
+                            break true;
+                        }
+                    }
+                    Ok(None) => break true,
+                    Err(error) => {
+                        self.break_with(format!("{side:?} cannot decode: {error}"));
+                        break false;
+                    }
+                }
+            };
+            let open = self.connections.get_mut(&conduit);
+            if let Some(connection) = open.filter(|one| whole && one.is_open(side)) {
+                let end = connection.end(side);
+                end.decoder = decoder;
+                end.inbox.splice(..0, input.iter().copied());
+            }
+        }
+    }
+
+    fn handle_item(&mut self, conduit: ConduitId, side: Side, item: Item<'_>) {
+        let open = self.connections.get(&conduit);
+        if !open.is_some_and(|connection| connection.is_open(side)) {
+            return;
+        }
+        match item {
+            Item::Frame(frame) => self.handle_frame(conduit, side, frame),
+            Item::Data {
+                stream,
+                offset,
+                bytes,
+            } => self.handle_data(side, stream, offset, bytes),
+        }
+        self.drain(side);
+    }
+
+    fn handle_frame(&mut self, conduit: ConduitId, side: Side, frame: Frame) {
+        let now = self.now;
+        self.reading = Some(conduit);
+        let greeted = self.connections.get_mut(&conduit).is_some_and(|connection| {
+            std::mem::replace(&mut connection.end(side).greeted, true)
+        });
+        let outcome = match (side, &frame) {
+            (Side::Cnapt, frame) => self.cnapt.handle_frame(conduit, frame, now),
+            (Side::Snapt, Frame::Hello(hello)) if !greeted => {
+                if self.snapt.phase() == SnaptPhase::Released {
+                    self.session += 1;
+                    let (run, timeout) = (self.snapt_run, self.switch_timeout);
+                    self.snapt = new_snapt(run, self.session, timeout, &self.pools);
+                }
+                self.snapt.conduit_arrived(conduit, *hello, now);
+                Ok(())
+            }
+            (Side::Snapt, frame) => self.snapt.handle_frame(conduit, frame, now),
+        };
+        if let Err(error) = outcome {
+            self.break_with(format!("{side:?} accuses the other: {error}: {frame:?}"));
+        }
+        if self.recording {
+            self.frames.push((side, frame));
+        }
+    }
+
+    fn handle_data(&mut self, side: Side, stream: StreamId, offset: u64, bytes: &[u8]) {
+        let now = self.now;
+        match self.streams(side).accept_data(stream, offset, bytes, now) {
+            Ok(Accepted::Direct(fresh)) => {
+                let count = self.offer(side, stream, fresh);
+                let taken = usize::try_from(count).unwrap_or(0);
+                self.streams(side)
+                    .direct_delivered(stream, fresh, taken, now);
+                self.run_application(side, stream);
+            }
+            Ok(Accepted::Stored | Accepted::Duplicate) => {}
+            Err(error) => {
+                self.break_with(format!("{side:?} accuses the other: {error}: DATA {stream}"));
+            }
+        }
+    }
+
+    /// The operating system gives up what has been cut for so long.
+    pub(super) fn keepalive(&mut self, id: NetworkId, cuts: u64) {
+        let still = self
+            .networks
+            .get(id.0)
+            .is_some_and(|network| network.state != NetworkState::Up && network.cuts == cuts);
+        if still {
+            let over: Vec<ConduitId> = self
+                .connections
+                .iter()
+                .filter(|(_, connection)| connection.network == id)
+                .map(|(conduit, _)| *conduit)
+                .collect();
+            for conduit in over {
+                self.abandon(conduit);
+            }
+        }
+    }
+
+    pub(super) fn abandon(&mut self, conduit: ConduitId) {
+        self.ended(conduit, Side::Cnapt);
+        self.ended(conduit, Side::Snapt);
+    }
+}
