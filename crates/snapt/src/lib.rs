@@ -16,4 +16,5 @@ mod daemon;
 mod session;
 mod virtual_ips;
 
+pub use config::Config;
 pub use daemon::{RunError, run};
