@@ -105,7 +105,7 @@ pub struct ServiceStatus {
 /// One switch that is over.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SwitchEntry {
-    /// Counts this client's switches; a higher one is later.
+    /// Its number in the protocol: a higher one is later. The first attach has one too.
     pub number: u64,
     /// Whether the old network was left in an orderly way.
     pub kind: Kind,

@@ -21,7 +21,7 @@ pub(crate) enum Command {
     /// Make a private key and print its public key.
     ///
     /// The file has mode 0600 and is never overwritten. The public key, one line, goes into the other side's
-    /// configuration: the client's as `key` of a [[client]] at the server, the server's as `server_key` at the client.
+    /// configuration: the client's as `key` of a `[[client]]` at the server, the server's as `server_key` at the client.
     Keygen {
         /// The file to write.
         file: PathBuf,
