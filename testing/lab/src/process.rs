@@ -13,6 +13,8 @@ pub struct Usage {
     pub threads: usize,
     /// Resident memory, in KiB.
     pub memory_kib: u64,
+    /// The most resident memory that it ever had, in KiB.
+    pub peak_memory_kib: u64,
 }
 
 impl Usage {
@@ -28,6 +30,7 @@ impl Usage {
             descriptors,
             threads: usize::try_from(field(&status, "Threads:")?)?,
             memory_kib: field(&status, "VmRSS:")?,
+            peak_memory_kib: field(&status, "VmHWM:")?,
         })
     }
 }

@@ -34,6 +34,11 @@ pub struct Lab {
 }
 
 impl Lab {
+    /// Fails if a facility is missing that only a part of the scenario needs.
+    pub fn require(&self, facility: Facility) -> Result<()> {
+        facility.missing().map_or(Ok(()), |reason| Err(anyhow!(reason)))
+    }
+
     /// Adds a line of the scenario's own to the log: a measurement, a bound, what comes next.
     pub fn note(&self, text: &str) {
         self.log.line("lab", text);

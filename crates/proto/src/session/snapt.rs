@@ -75,7 +75,6 @@ struct Held {
 #[derive(Debug)]
 pub struct Snapt {
     options: SnaptOptions,
-    pool: CreditPool,
     /// The CNAPT instance that the streams belong to.
     cnapt: Option<Instance>,
     phase: SnaptPhase,
@@ -103,7 +102,6 @@ impl Snapt {
         let streams = fresh_streams(&options, &pool);
         Self {
             options,
-            pool,
             cnapt: None,
             phase: SnaptPhase::New,
             streams,

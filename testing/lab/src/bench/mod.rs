@@ -9,6 +9,8 @@ mod throughput;
 use anyhow::{Result, ensure};
 
 use crate::facility::Facility;
+use crate::handover::Handover;
+use crate::process::Usage;
 use crate::scenario::Lab;
 
 pub use latency::LATENCY;
@@ -27,5 +29,29 @@ const COMPARISON_NEEDS: &[Facility] = &crate::haproxy::NEEDS;
 fn judge(lab: &Lab, what: &str, ratio: f64, least: f64) -> Result<()> {
     lab.note(&format!("{what}: {ratio:.2} (at least {least:.2})"));
     ensure!(ratio >= least, "{what} is {ratio:.2}, less than {least:.2}");
+    Ok(())
+}
+
+/// Notes a ratio with its bound, and fails if it is above.
+fn judge_at_most(lab: &Lab, what: &str, ratio: f64, most: f64) -> Result<()> {
+    lab.note(&format!("{what}: {ratio:.2} (at most {most:.2})"));
+    ensure!(ratio <= most, "{what} is {ratio:.2}, more than {most:.2}");
+    Ok(())
+}
+
+/// What a daemon may hold beyond the credit in use.
+const MEMORY_MIB: u64 = 64;
+
+/// Notes how much memory each daemon took at its peak, and fails if it is more than the bound and the
+/// credit of the one stream that was measured.
+fn judge_memory(lab: &Lab, handover: &Handover) -> Result<()> {
+    for (name, program) in [("CNAPT", &handover.client), ("SNAPT", &handover.server)] {
+        let mib = Usage::of(program.pid())?.peak_memory_kib / 1024;
+        lab.note(&format!("{name}: {mib} MiB at its peak (at most {MEMORY_MIB} beyond the credit)"));
+        ensure!(
+            mib <= MEMORY_MIB,
+            "the {name} took {mib} MiB, more than {MEMORY_MIB}"
+        );
+    }
     Ok(())
 }
