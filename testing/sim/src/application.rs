@@ -98,6 +98,15 @@ impl Plan {
         Self { reading, ..self }
     }
 
+    pub(crate) const fn hurried(self, reading: Reading, closing: Closing) -> Self {
+        Self {
+            reading,
+            closing,
+            pace: None,
+            ..self
+        }
+    }
+
     /// The same, writing so many bytes in each interval.
     #[must_use]
     pub const fn paced(self, bytes: u64, interval: Duration) -> Self {
@@ -127,8 +136,10 @@ pub struct Application {
     pub received: u64,
     /// How its reading half ended.
     pub ended: Option<Ended>,
-    /// What it did at its end.
+    /// How it ended its writing half.
     pub closed: Option<Closing>,
+    /// It reset its connection, before or after that.
+    pub broken_off: bool,
     /// The module has forgotten its stream.
     pub gone: bool,
     pub(crate) may_write: u64,
@@ -143,6 +154,7 @@ impl Application {
             received: 0,
             ended: None,
             closed: None,
+            broken_off: false,
             gone: false,
             may_write: plan.pace.map_or(u64::MAX, |(bytes, _)| bytes),
             may_read: match plan.reading {
@@ -199,7 +211,7 @@ impl Application {
 
     /// Nothing more will happen here.
     pub fn is_over(&self) -> bool {
-        self.gone || self.ended == Some(Ended::Reset) || self.closed == Some(Closing::Reset)
+        self.gone || self.ended == Some(Ended::Reset) || self.broken_off
     }
 }
 

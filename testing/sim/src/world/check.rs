@@ -1,8 +1,8 @@
 //! What must hold: always, and when everything is over.
 
+use handover_proto::Side;
 use handover_proto::session::{Phase, SnaptPhase};
 use handover_proto::stream::{CreditPool, STREAM_CREDIT, UNSENT_BYTES};
-use handover_proto::Side;
 
 use super::{Broken, World};
 use crate::application::{Closing, Ended};
@@ -16,7 +16,9 @@ impl World {
             let streams = self.streams(side);
             let (buffered, count) = (streams.buffered(), streams.len() as u64);
             if buffered > count * most {
-                self.break_with(format!("{side:?} buffers {buffered} bytes of {count} streams"));
+                self.break_with(format!(
+                    "{side:?} buffers {buffered} bytes of {count} streams"
+                ));
             }
         }
     }
@@ -66,10 +68,9 @@ impl World {
             if conversation.excused {
                 continue;
             }
-            for (writer, reader, side) in [
-                (client, server, Side::Snapt),
-                (server, client, Side::Cnapt),
-            ] {
+            for (writer, reader, side) in
+                [(client, server, Side::Snapt), (server, client, Side::Cnapt)]
+            {
                 let whole = reader.received == writer.written;
                 let ended = reader.ended == Some(Ended::Clean);
                 if !whole || !ended || writer.closed != Some(Closing::Fin) {
@@ -100,10 +101,7 @@ impl World {
             self.snapt.streams().len(),
             self.snapt.streams().buffered(),
         );
-        let open = self
-            .conversations
-            .iter()
-            .filter(|(_, one)| !one.is_over());
+        let open = self.conversations.iter().filter(|(_, one)| !one.is_over());
         for (key, one) in open.take(8) {
             let _written = write!(
                 text,

@@ -36,7 +36,7 @@ impl World {
             match output {
                 Output::Wake(conduit) => self.pump(side, conduit),
                 Output::Look(stream) => self.run_application(side, stream),
-                Output::Reset { stream, .. } => self.reset(side, stream),
+                Output::Reset { stream, code } => self.reset(side, stream, code),
                 Output::Connect { stream, .. } => self.connect(stream),
                 Output::DialLink { link, network } => self.dial_link(link, network),
                 Output::DialConduit { link } => self.dial_conduit(link),
@@ -57,12 +57,15 @@ impl World {
             Event::Lost { .. } | Event::Unreachable { .. } => {
                 self.schedule(self.now + DECISION, Occurrence::Decide);
             }
-            Event::Released { .. } => self.excuse_all(),
+            Event::Released { .. } => {
+                self.session_lost = true;
+                self.excuse_all();
+            }
+            Event::SessionLost { .. } => self.session_lost = false,
             Event::Switched(_) | Event::Began { .. } => self.attempts = 0,
             Event::PeerMisbehaved(error) => self.break_with(format!("{side:?}: {error}")),
             Event::Attached { .. }
             | Event::Settled { .. }
-            | Event::SessionLost { .. }
             | Event::Refused { .. }
             | Event::TakenOver { .. }
             | Event::Detached
@@ -269,7 +272,7 @@ impl World {
         match closing {
             Closing::Fin => self.streams(side).finish(stream),
             Closing::Reset => {
-                application.closed = Some(Closing::Reset);
+                application.broken_off = true;
                 if let Some(key) = self.key(side, stream)
                     && let Some(conversation) = self.conversations.get_mut(&key)
                 {
@@ -281,13 +284,15 @@ impl World {
         }
     }
 
-    fn reset(&mut self, side: Side, stream: StreamId) {
+    fn reset(&mut self, side: Side, stream: StreamId, code: u16) {
+        let lost = code == code::SESSION_LOST && self.session_lost;
         let Some(key) = self.key(side, stream) else {
             return;
         };
         let Some(conversation) = self.conversations.get_mut(&key) else {
             return;
         };
+        conversation.excused |= lost || code == code::TIMED_OUT;
         let excused = conversation.excused;
         if let Some(application) = conversation.at_mut(side) {
             application.ended = Some(Ended::Reset);

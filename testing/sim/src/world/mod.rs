@@ -114,6 +114,8 @@ pub struct World {
     pub automatic: bool,
     /// How many networks the decision task has tried since the session last ran.
     attempts: usize,
+    /// The SNAPT forgot the session, and the CNAPT has yet to learn it.
+    session_lost: bool,
     broken: Option<Broken>,
 }
 
@@ -146,6 +148,7 @@ impl World {
             decision_answers: true,
             automatic: true,
             attempts: 0,
+            session_lost: false,
             broken: None,
         }
     }
@@ -225,7 +228,11 @@ impl World {
         let Some(next) = next.map(|at| at.max(self.now)).filter(|at| *at <= deadline) else {
             return Ok(false);
         };
-        self.events_now = if next > self.now { 0 } else { self.events_now + 1 };
+        self.events_now = if next > self.now {
+            0
+        } else {
+            self.events_now + 1
+        };
         if self.events_now > EVENTS_AT_ONCE {
             return Err(self.failure(format!("no end of events; {}", self.describe())));
         }

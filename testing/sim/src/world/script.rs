@@ -198,8 +198,10 @@ impl World {
             if let Some(server) = &mut conversation.server {
                 server.ended.get_or_insert(Ended::Reset);
                 server.gone = true;
+                conversation.excused = true;
             }
         }
+        self.session_lost = true;
         self.end_all(Side::Snapt);
         self.snapt_run += 1;
         self.session = 1 + self.snapt_run * 1_000;
@@ -215,12 +217,7 @@ impl World {
 
     fn end_all(&mut self, side: Side) {
         for conduit in self.open_conduits(side) {
-            self.close(
-                side,
-                conduit,
-                Close::Reset,
-                &Bytes::new(),
-            );
+            self.close(side, conduit, Close::Reset, &Bytes::new());
         }
     }
 
@@ -288,18 +285,18 @@ impl World {
             .is_none_or(Conversation::is_over)
     }
 
-    /// An application changes its way of reading and of ending.
+    /// An application changes its way of reading and of ending, and writes without pauses.
     pub fn change(&mut self, key: Key, side: Side, reading: Reading, closing: Closing) {
         let Some(conversation) = self.conversations.get_mut(&key) else {
             return;
         };
         if side == Side::Snapt {
-            conversation.server_plan = conversation.server_plan.reading(reading).closing(closing);
+            conversation.server_plan = conversation.server_plan.hurried(reading, closing);
         }
         let Some(application) = conversation.at_mut(side) else {
             return;
         };
-        application.plan = application.plan.reading(reading).closing(closing);
+        application.plan = application.plan.hurried(reading, closing);
         application.tick();
         if self.key(side, key.stream) == Some(key) {
             self.run_application(side, key.stream);
@@ -322,12 +319,19 @@ impl World {
         self.settle();
     }
 
-    /// An application takes no more bytes: writing to it fails.
+    /// An application closes its connection while bytes are on their way to it: its end is read first,
+    /// then writing to it fails.
     pub fn stop_application(&mut self, key: Key, side: Side) {
-        if let Some(conversation) = self.conversations.get_mut(&key) {
-            conversation.excused = true;
-        }
+        let Some(conversation) = self.conversations.get_mut(&key) else {
+            return;
+        };
+        conversation.excused = true;
+        let Some(application) = conversation.at_mut(side).filter(|one| !one.is_over()) else {
+            return;
+        };
+        application.ended.get_or_insert(Ended::Reset);
         if self.key(side, key.stream) == Some(key) {
+            self.close_application(side, key.stream, Closing::Fin);
             self.streams(side).stop(key.stream, code::CANNOT_DELIVER);
         }
         self.settle();

@@ -113,7 +113,10 @@ impl World {
         let pending = &mut connection.end(side).pending;
         let mut slices = [std::io::IoSlice::new(&[]); 8];
         let filled = pending.slices(&mut slices);
-        let mut bytes: Vec<u8> = slices[..filled].iter().flat_map(|one| one.to_vec()).collect();
+        let mut bytes: Vec<u8> = slices[..filled]
+            .iter()
+            .flat_map(|one| one.to_vec())
+            .collect();
         if !whole {
             bytes.truncate(room.min(bytes.len()));
         }
@@ -295,9 +298,10 @@ impl World {
     fn handle_frame(&mut self, conduit: ConduitId, side: Side, frame: Frame) {
         let now = self.now;
         self.reading = Some(conduit);
-        let greeted = self.connections.get_mut(&conduit).is_some_and(|connection| {
-            std::mem::replace(&mut connection.end(side).greeted, true)
-        });
+        let greeted = self
+            .connections
+            .get_mut(&conduit)
+            .is_some_and(|connection| std::mem::replace(&mut connection.end(side).greeted, true));
         let outcome = match (side, &frame) {
             (Side::Cnapt, frame) => self.cnapt.handle_frame(conduit, frame, now),
             (Side::Snapt, Frame::Hello(hello)) if !greeted => {
@@ -331,7 +335,9 @@ impl World {
             }
             Ok(Accepted::Stored | Accepted::Duplicate) => {}
             Err(error) => {
-                self.break_with(format!("{side:?} accuses the other: {error}: DATA {stream}"));
+                self.break_with(format!(
+                    "{side:?} accuses the other: {error}: DATA {stream}"
+                ));
             }
         }
     }
