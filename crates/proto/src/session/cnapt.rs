@@ -160,6 +160,20 @@ impl Cnapt {
         &mut self.streams
     }
 
+    /// Whether a lost network is being replaced, and nothing has answered yet.
+    pub fn is_searching(&self) -> bool {
+        let starred = |switch: Switch| {
+            switch.procedure == Procedure::Starred && !switch.ordered
+        };
+        matches!(self.phase, Phase::AwaitSuspension | Phase::AwaitControl)
+            && self.switch.is_some_and(starred)
+    }
+
+    /// Where the switch that is going on leads.
+    pub fn target(&self) -> Option<NetworkId> {
+        self.switch.map(|switch| switch.failed.unwrap_or(switch.to))
+    }
+
     /// The steps of the last switch.
     pub const fn trail(&self) -> &StepTrail {
         &self.trail
@@ -825,8 +839,10 @@ impl Cnapt {
     }
 
     fn report(&mut self, switch: Switch, complete: bool, now: Instant) {
-        let began = std::mem::replace(&mut self.began, true);
-        let event = if began && !switch.first {
+        let done = switch.failed.is_none();
+        let first = switch.first && done;
+        self.began |= done;
+        let event = if !first {
             Event::Switched(SwitchReport {
                 number: switch.number,
                 planned: switch.procedure == Procedure::Stepwise && switch.complete && complete,
@@ -835,7 +851,7 @@ impl Cnapt {
                 to: switch.failed.unwrap_or(switch.to),
                 started: switch.started,
                 ended: now,
-                done: switch.failed.is_none(),
+                done,
             })
         } else {
             Event::Began { network: switch.to }
