@@ -250,7 +250,7 @@ impl Streams {
         if out.remaining() > before {
             stream.moved = number;
             stream.stirred = true;
-            if stream.send.is_unacknowledged() && !stream.used.contains(&conduit) {
+            if stream.is_unanswered() && !stream.used.contains(&conduit) {
                 stream.used.push(conduit);
             }
         }

@@ -183,6 +183,13 @@ impl Stream {
         }
     }
 
+    /// Whether a conduit may take something down with it that nobody would repeat: bytes, an end, or a
+    /// STOP that no end has answered.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        let stop = self.receive.stop_code().is_some() && !self.receive.end_has_arrived();
+        stop || self.send.is_unacknowledged()
+    }
+
     /// Whether the other side lacks something that was sent.
     pub(crate) fn has_unarrived(&self) -> bool {
         self.send.is_unacknowledged()

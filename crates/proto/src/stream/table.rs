@@ -515,7 +515,7 @@ impl Streams {
             stream.moved = number;
             stream.stirred = true;
         }
-        if !stream.send.is_unacknowledged() {
+        if !stream.is_unanswered() {
             stream.used.clear();
         }
         Ok(())
@@ -648,7 +648,9 @@ impl Streams {
 
     /// When [`Self::handle_timeout`] wants to be called.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        let pass = self.pass_deadline.filter(|_| !self.active.is_empty());
+        let busy = !self.active.is_empty();
+        // The first look after a rest is due at once and only sets the time of the next.
+        let pass = busy.then(|| self.pass_deadline.unwrap_or_default());
         [self.lazy_deadline, pass, self.open_deadline]
             .into_iter()
             .flatten()
@@ -659,17 +661,19 @@ impl Streams {
         if self.lazy_deadline.is_some_and(|deadline| deadline <= now) {
             self.lazy_deadline = None;
             for id in std::mem::take(&mut self.lazy) {
-                let due = self.streams.get(&id).is_some_and(|stream| {
-                    stream.acknowledge == Acknowledge::Lazy && stream.receive.has_news()
-                });
-                if due {
-                    self.acknowledge(id, Acknowledge::Now, now);
+                let Some(stream) = self.streams.get_mut(&id) else { continue };
+                if stream.acknowledge == Acknowledge::Lazy {
+                    // RENEW may have said it meanwhile; then the next delay begins anew.
+                    stream.acknowledge = Acknowledge::No;
+                    if stream.receive.has_news() {
+                        self.acknowledge(id, Acknowledge::Now, now);
+                    }
                 }
             }
         }
         if self.pass_deadline.is_none_or(|deadline| deadline <= now) {
-            self.pass_deadline = Some(now + ACTIVITY_PASS);
             self.pass_activity();
+            self.pass_deadline = (!self.active.is_empty()).then(|| now + ACTIVITY_PASS);
         }
         if self.open_deadline.is_some_and(|deadline| deadline <= now) {
             self.repeat_opens(now);
@@ -947,15 +951,6 @@ impl Streams {
             .values()
             .map(|one| one.send.buffered() + one.receive.buffered())
             .sum()
-    }
-
-    /// Whether an application's data is under way and not acknowledged.
-    pub(crate) fn is_waiting(&self) -> bool {
-        self.active.iter().any(|id| {
-            self.streams
-                .get(id)
-                .is_some_and(|one| one.send.is_unacknowledged() || one.stirred)
-        })
     }
 
     pub(crate) fn start_gap(&mut self, now: Instant) {
