@@ -140,8 +140,6 @@ pub enum Event {
         /// The CNAPT left of its own accord.
         left: bool,
     },
-    /// The other module broke a rule; the link or conduit that it did so on is closed.
-    PeerMisbehaved(crate::stream::PeerMisbehaved),
 }
 
 /// Why a link was given up.

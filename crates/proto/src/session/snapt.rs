@@ -300,6 +300,10 @@ impl Snapt {
 
     /// SNAPT-0*.
     fn await_unexpected(&mut self, now: Instant) {
+        if self.phase == SnaptPhase::Attached {
+            self.trail.clear();
+            self.streams.start_gap(now);
+        }
         self.streams.stop_forwarding();
         self.streams.take_off_conduits();
         self.timers.stop_waits();
@@ -526,6 +530,7 @@ impl Snapt {
         self.streams.number = 0;
         self.timers.stop_waits();
         self.peer_trail.clear();
+        self.trail.clear();
         self.phase = SnaptPhase::New;
     }
 
