@@ -264,7 +264,8 @@ impl World {
         }
     }
 
-    fn failure(&self, what: String) -> Broken {
+    /// This went wrong now.
+    pub const fn failure(&self, what: String) -> Broken {
         Broken { at: self.now, what }
     }
 

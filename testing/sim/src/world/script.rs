@@ -363,6 +363,22 @@ impl World {
         })
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "one event is looked for, whatever others there are"
+    )]
+    /// What `side` knows when switch `number` is settled: the gap, and how many steps the other took.
+    pub fn settled(&self, side: Side, number: u64) -> Option<(Option<Duration>, usize)> {
+        self.events.iter().find_map(|(_, at, event)| match event {
+            Event::Settled {
+                number: of,
+                gap,
+                trail,
+            } if *at == side && *of == number => Some((*gap, trail.len())),
+            _ => None,
+        })
+    }
+
     /// How many frames that `matches` came to `side` since recording began.
     pub fn saw(&self, side: Side, matches: impl Fn(&Frame) -> bool) -> usize {
         let to_side = self.frames.iter().filter(|(to, _)| *to == side);
