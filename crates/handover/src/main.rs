@@ -5,6 +5,7 @@
 //! | `cli` | the command line |
 //! | `config` | the configuration files |
 //! | `daemon` | `handover server`, `handover client` |
+//! | `demo` | `handover demo` |
 //! | `query`, `show`, `table` | the commands to a running daemon and how their answers look |
 //! | `keygen` | `handover keygen` |
 //! | `exit`, `output` | exit statuses, standard output and standard error |
@@ -12,6 +13,7 @@
 mod cli;
 mod config;
 mod daemon;
+mod demo;
 mod exit;
 mod keygen;
 mod output;
@@ -45,5 +47,6 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Networks(query) => query::networks(&query),
         Command::Switch { network, query } => query::switch(&network, &query),
         Command::Trace(query) => query::trace(&query),
+        Command::Demo(demo) => demo::run(&demo),
     }
 }
