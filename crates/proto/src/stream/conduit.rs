@@ -169,6 +169,12 @@ impl Streams {
         }
         if state.marker == Marker::Due {
             state.marker = Marker::Sent;
+            // Without a number the other side would neither count the marker nor answer it.
+            if std::mem::take(&mut state.use_due)
+                && let Some(number) = state.number
+            {
+                out.push_frame(&Frame::Use { number });
+            }
             out.push_frame(&Frame::LastMessageBeforeRedirection);
         }
     }
