@@ -11,12 +11,14 @@
 //! ```
 
 pub mod account;
+pub mod application;
 pub mod bench;
 pub mod directory;
 pub mod facility;
 pub mod gate;
 pub mod handover;
 pub mod haproxy;
+pub mod ladder;
 pub mod link;
 pub mod log;
 pub mod measure;

@@ -78,6 +78,72 @@ pub fn digest_of(reader: &mut impl Read, gate: &Gate) -> io::Result<Digest> {
     }
 }
 
+/// Test data without a length: chunk after chunk, and in the end the digest of all of them.
+#[derive(Debug)]
+pub struct Producer {
+    random: Random,
+    chunk: Vec<u8>,
+    seen: Running,
+}
+
+impl Producer {
+    /// Data made of `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            random: Random::new(seed),
+            chunk: vec![0; CHUNK],
+            seen: Running::default(),
+        }
+    }
+
+    /// The next chunk.
+    pub fn next(&mut self) -> &[u8] {
+        self.random.fill(&mut self.chunk);
+        self.seen.update(&self.chunk);
+        &self.chunk
+    }
+
+    /// Of all chunks.
+    pub fn finish(self) -> Digest {
+        self.seen.finish()
+    }
+}
+
+/// A digest that grows.
+#[derive(Clone)]
+pub struct Running {
+    length: u64,
+    context: Context,
+}
+
+impl Default for Running {
+    fn default() -> Self {
+        Self {
+            length: 0,
+            context: Context::new(&SHA256),
+        }
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a digest of {} bytes so far", self.length)
+    }
+}
+
+impl Running {
+    /// More bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.length += bytes.len() as u64;
+        self.context.update(bytes);
+    }
+
+    /// Of all bytes.
+    pub fn finish(self) -> Digest {
+        finish(self.length, self.context)
+    }
+}
+
 fn finish(length: u64, context: Context) -> Digest {
     let mut sha256 = [0; SHA256_OUTPUT_LEN];
     sha256.copy_from_slice(context.finish().as_ref());

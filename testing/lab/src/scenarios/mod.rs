@@ -1,5 +1,6 @@
 //! The scenarios, one file each.
 
+mod first_session;
 mod lab_address;
 mod lab_curl;
 mod lab_cut;
@@ -7,6 +8,7 @@ mod lab_link;
 mod lab_link_down;
 mod lab_openssh;
 mod lab_readers;
+mod main_job;
 
 use crate::facility::Facility;
 use crate::openssh;
@@ -55,5 +57,17 @@ pub const ALL: &[Scenario] = &[
         about: "curl fetches a file over an emulated link",
         needs: &[Facility::Tun, Facility::Program("curl")],
         run: lab_curl::run,
+    },
+    Scenario {
+        name: "first_session",
+        about: "curl and an echo live through a planned and an unexpected switch, in the spec's order",
+        needs: &[Facility::Tun, Facility::Program("curl")],
+        run: first_session::run,
+    },
+    Scenario {
+        name: "main_job",
+        about: "every kind of application lives through six planned and six unexpected switches",
+        needs: &main_job::NEEDS,
+        run: main_job::run,
     },
 ];

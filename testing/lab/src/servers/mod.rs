@@ -3,6 +3,7 @@
 
 mod discard;
 mod echo;
+mod endless;
 mod http;
 mod sink;
 mod source;
@@ -17,6 +18,7 @@ use handover_sandbox::Namespace;
 
 pub use discard::Discard;
 pub use echo::Echo;
+pub use endless::Endless;
 pub use http::Http;
 pub use sink::Sink;
 pub use source::{REQUEST_LENGTH, Source};

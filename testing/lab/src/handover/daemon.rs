@@ -1,0 +1,141 @@
+//! One daemon of the real binary, and the commands that look at it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use handover_sandbox::Namespace;
+use serde_json::Value;
+
+use super::binary::ensure_success;
+use crate::log::Log;
+use crate::process::Usage;
+use crate::program::Program;
+use crate::wait::wait_for;
+
+/// A running `handover server` or `handover client`. Dropping it kills it.
+#[derive(Debug)]
+pub struct Daemon {
+    program: Program,
+    launch: Launch,
+}
+
+/// How it is started, and started again.
+#[derive(Debug, Clone)]
+pub(super) struct Launch {
+    pub(super) binary: PathBuf,
+    pub(super) log: Arc<Log>,
+    /// `server` or `client`.
+    pub(super) role: &'static str,
+    /// Its name; its files are `NAME.toml` and `NAME.sock`.
+    pub(super) name: String,
+    pub(super) directory: PathBuf,
+}
+
+impl Launch {
+    pub(super) fn start(self, namespace: &Namespace, configuration: &str) -> Result<Daemon> {
+        fs::write(self.file("toml"), configuration)?;
+        Ok(Daemon {
+            program: self.run(namespace)?,
+            launch: self,
+        })
+    }
+
+    fn run(&self, namespace: &Namespace) -> Result<Program> {
+        let mut command = Command::new(&self.binary);
+        command.args([self.role, "--config"]).arg(self.file("toml"));
+        Program::start(&self.log, namespace, &self.name, command)
+    }
+
+    fn file(&self, extension: &str) -> PathBuf {
+        self.directory.join(&self.name).with_extension(extension)
+    }
+}
+
+impl Daemon {
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.program.pid()
+    }
+
+    /// What its process uses now.
+    pub fn usage(&self) -> Result<Usage> {
+        Usage::of(self.pid())
+    }
+
+    /// The program itself: its lines, signals to it.
+    pub const fn program(&mut self) -> &mut Program {
+        &mut self.program
+    }
+
+    /// Starts it again with the same configuration and key, after killing it if it still runs. Nobody
+    /// waits: see [`Daemon::wait_for_status`].
+    pub fn restart(&mut self, namespace: &Namespace) -> Result<()> {
+        self.program.kill()?;
+        self.program = self.launch.run(namespace)?;
+        Ok(())
+    }
+
+    /// `handover status --json`.
+    pub fn status(&self) -> Result<Value> {
+        self.json(&["status"])
+    }
+
+    /// `handover trace --json`.
+    pub fn trace(&self) -> Result<Value> {
+        self.json(&["trace"])
+    }
+
+    /// `handover switch NETWORK --json`: returns the entry when the switch is done.
+    pub fn switch(&self, network: &str) -> Result<Value> {
+        self.json(&["switch", network])
+    }
+
+    /// A command of the binary for this daemon, ready to run.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        command(&self.launch.binary, &self.launch.file("sock"), arguments)
+    }
+
+    /// Runs a command against this daemon, whatever comes of it.
+    pub fn run(&self, arguments: &[&str]) -> Result<Output> {
+        let output = self.command(arguments).output();
+        output.with_context(|| format!("run handover {arguments:?}"))
+    }
+
+    /// Waits until the status is as `wanted`, and returns it. A daemon that ends meanwhile is an error;
+    /// one whose control socket is not there yet is not.
+    pub fn wait_for_status(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
+        let mut last = None;
+        let found = wait_for(what, limit, || {
+            self.program.ensure_running()?;
+            last = self.status().ok();
+            Ok(last.clone().filter(|status| wanted(status)))
+        });
+        found.with_context(|| match last {
+            Some(status) => format!("the last status was {status}"),
+            None => "there was no status".to_owned(),
+        })
+    }
+
+    fn json(&self, arguments: &[&str]) -> Result<Value> {
+        let arguments = [arguments, &["--json"]].concat();
+        let output = self.run(&arguments)?;
+        ensure_success(&output, &format!("handover {}", arguments.join(" ")))?;
+        ensure!(!output.stdout.is_empty(), "{arguments:?} printed nothing");
+        serde_json::from_slice(&output.stdout).context("what it printed is not JSON")
+    }
+}
+
+fn command(binary: &Path, control: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary);
+    command.args(arguments).arg("--control").arg(control);
+    command
+}

@@ -1,0 +1,227 @@
+//! The product in the lab: the real binary, its daemons, and its own commands to look at them.
+
+mod binary;
+mod configuration;
+mod daemon;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+pub use binary::binary;
+pub use daemon::Daemon;
+use daemon::Launch;
+
+use crate::directory::TemporaryDirectory;
+use crate::log::Log;
+use crate::scenario::Lab;
+use crate::topology::Topology;
+
+/// Until a daemon is there and its first link is attached, on a busy machine.
+pub const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// The clients that every server of the lab knows, by the names of their key files.
+const KNOWN_CLIENTS: [&str; 2] = ["client", "second"];
+
+/// A server application that the client's applications reach.
+#[derive(Debug, Clone, Copy)]
+pub struct Service<'a> {
+    /// Its name in the catalogue.
+    pub name: &'a str,
+    /// Where the application listens, on the server.
+    pub target: SocketAddr,
+    /// Where the client's applications find it, on the device's loopback address.
+    pub port: u16,
+}
+
+impl Service<'_> {
+    /// Where an application on the device connects.
+    pub fn entrance(&self) -> SocketAddr {
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), self.port)
+    }
+}
+
+/// A client to be started.
+#[derive(Debug, Clone, Copy)]
+pub struct Client<'a> {
+    /// Names its key, configuration and socket. The server knows `client` and `second`.
+    pub name: &'a str,
+    /// Where it offers the services.
+    pub bind: &'a str,
+    /// Its networks, in order of preference.
+    pub networks: &'a [&'a str],
+    /// More lines for its configuration.
+    pub options: &'a str,
+}
+
+/// A SNAPT on the server and a CNAPT on the device.
+#[derive(Debug)]
+pub struct Handover {
+    /// `handover server`.
+    pub server: Daemon,
+    /// `handover client`.
+    pub client: Daemon,
+    server_key: String,
+    site: Site,
+}
+
+/// The binary and the files of a server and its clients.
+#[derive(Debug)]
+struct Site {
+    binary: PathBuf,
+    log: Arc<Log>,
+    directory: TemporaryDirectory,
+}
+
+impl Handover {
+    /// Starts both daemons and waits until the client is attached. `networks` are the device's, in order
+    /// of preference. `options` are more lines for the client's configuration.
+    pub fn start(
+        lab: &Lab,
+        topology: &Topology,
+        services: &[Service<'_>],
+        networks: &[&str],
+        options: &str,
+    ) -> Result<Self> {
+        let client = Client {
+            name: KNOWN_CLIENTS[0],
+            bind: "127.0.0.1",
+            networks,
+            options,
+        };
+        Self::start_with(lab, topology, services, &client, "")
+    }
+
+    /// As [`Handover::start`], with more lines for the server's configuration.
+    pub fn start_with(
+        lab: &Lab,
+        topology: &Topology,
+        services: &[Service<'_>],
+        client: &Client<'_>,
+        server_options: &str,
+    ) -> Result<Self> {
+        let site = Site {
+            binary: binary()?,
+            log: Arc::clone(&lab.log),
+            directory: TemporaryDirectory::new()?,
+        };
+        let server_key = site.keygen("server")?;
+        let mut clients = Vec::new();
+        for name in KNOWN_CLIENTS {
+            clients.push((name, site.keygen(name)?));
+        }
+        let configuration = configuration::server(&clients, services, server_options);
+        let server = site
+            .launch("server", "server")
+            .start(&topology.server, &configuration)?;
+        let client = site.start_client(topology, client, &server_key)?;
+        let mut handover = Self {
+            server,
+            client,
+            server_key,
+            site,
+        };
+        handover.wait_for_status("the first attach", START_LIMIT, |status| {
+            status["state"] == "attached"
+        })?;
+        Ok(handover)
+    }
+
+    /// Starts one more client of the same server, and waits for nothing.
+    pub fn start_client(&self, topology: &Topology, client: &Client<'_>) -> Result<Daemon> {
+        self.site.start_client(topology, client, &self.server_key)
+    }
+
+    /// Starts a client that expects another key of the server.
+    pub fn start_client_of_another_server(
+        &self,
+        topology: &Topology,
+        client: &Client<'_>,
+    ) -> Result<Daemon> {
+        let other_key = self.site.keygen("another_server")?;
+        self.site.start_client(topology, client, &other_key)
+    }
+
+    /// Makes the key of a client that the server does not know.
+    pub fn make_stranger(&self, name: &str) -> Result<()> {
+        self.site.keygen(name).map(drop)
+    }
+
+    /// `handover status --json` of the client.
+    pub fn client_status(&self) -> Result<Value> {
+        self.client.status()
+    }
+
+    /// `handover status --json` of the server.
+    pub fn server_status(&self) -> Result<Value> {
+        self.server.status()
+    }
+
+    /// `handover trace --json` of the client.
+    pub fn trace(&self) -> Result<Value> {
+        self.client.trace()
+    }
+
+    /// `handover switch NETWORK --json`: returns when the switch is done, with its entry.
+    pub fn switch(&self, network: &str) -> Result<Value> {
+        self.client.switch(network)
+    }
+
+    /// Waits until the client's status is as `wanted`, and returns it.
+    pub fn wait_for_status(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
+        let found = self.client.wait_for_status(what, limit, wanted);
+        self.server.program().ensure_running()?;
+        found
+    }
+
+    /// Waits until the client lists `count` switches, and returns the last.
+    pub fn wait_for_switch(&mut self, count: usize, limit: Duration) -> Result<Value> {
+        let status = self.wait_for_status(&format!("switch {count}"), limit, |status| {
+            status["switches"]
+                .as_array()
+                .is_some_and(|all| all.len() >= count)
+                && status["state"] == "attached"
+        })?;
+        let last = status["switches"]
+            .as_array()
+            .and_then(|all| all.get(count - 1));
+        last.cloned().context("the switch has gone from the list")
+    }
+}
+
+impl Site {
+    fn keygen(&self, name: &str) -> Result<String> {
+        let file = self.directory.path().join(name).with_extension("key");
+        binary::keygen(&self.binary, &file)
+    }
+
+    fn launch(&self, role: &'static str, name: &str) -> Launch {
+        Launch {
+            binary: self.binary.clone(),
+            log: Arc::clone(&self.log),
+            role,
+            name: name.to_owned(),
+            directory: self.directory.path().to_owned(),
+        }
+    }
+
+    fn start_client(
+        &self,
+        topology: &Topology,
+        client: &Client<'_>,
+        server_key: &str,
+    ) -> Result<Daemon> {
+        let configuration = configuration::client(client, server_key);
+        self.launch("client", client.name)
+            .start(&topology.device, &configuration)
+    }
+}
