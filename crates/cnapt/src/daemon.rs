@@ -409,7 +409,6 @@ impl Daemon {
                 );
             }
             Event::Refused { code } => self.turned_away(code),
-            Event::PeerMisbehaved(rule) => warn!("the server broke the protocol: {rule}"),
             Event::TakenOver { .. }
             | Event::Detached
             | Event::Redirected { .. }

@@ -211,7 +211,6 @@ impl Shared {
             Event::Released { streams, left } => {
                 info!(%client, streams, left, "released: connections reset");
             }
-            Event::PeerMisbehaved(rule) => warn!(%client, "protocol broken: {rule}"),
             Event::Settled { number, gap, .. } => debug!(%client, switch = number, ?gap, "settled"),
             Event::Attached { .. }
             | Event::Lost { .. }

@@ -3,7 +3,6 @@
 //! It holds at most one link that carries and one that is being made. The steps stand in the spec's
 //! order, each marked in the trail where it is taken; a wait is marked when it begins.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,8 +13,8 @@ use super::{Close, Event, Loss, NetworkId, Output, Procedure, SwitchReport, Time
 use crate::step::{Step, StepTrail};
 use crate::stream::{INITIAL_LIMIT, PeerMisbehaved, STREAMS, Streams};
 use crate::wire::{
-    Attach, Attached, CatalogueEntry, ClosedOld, Frame, Hello, RefusedCode, Renew, Role, Trail,
-    VERSION,
+    Attach, Attached, CatalogueEntry, ClosedOld, Frame, Hello, Layer, RefusedCode, Renew, Role,
+    Trail, VERSION,
 };
 use crate::{CnaptId, ConduitId, Instance, Instant, LinkNumber};
 
@@ -105,7 +104,8 @@ pub struct Cnapt {
     began: bool,
     timers: Timers,
     trail: StepTrail,
-    peer_trail: BTreeMap<u64, Trail>,
+    /// The SNAPT's steps in the last switch, until ours are complete too.
+    peer_trail: Option<Trail>,
 }
 
 impl Cnapt {
@@ -134,7 +134,7 @@ impl Cnapt {
             began: false,
             timers: Timers::default(),
             trail: StepTrail::default(),
-            peer_trail: BTreeMap::new(),
+            peer_trail: None,
         }
     }
 
@@ -162,9 +162,7 @@ impl Cnapt {
 
     /// Whether a lost network is being replaced, and nothing has answered yet.
     pub fn is_searching(&self) -> bool {
-        let starred = |switch: Switch| {
-            switch.procedure == Procedure::Starred && !switch.ordered
-        };
+        let starred = |switch: Switch| switch.procedure == Procedure::Starred && !switch.ordered;
         matches!(self.phase, Phase::AwaitSuspension | Phase::AwaitControl)
             && self.switch.is_some_and(starred)
     }
@@ -394,58 +392,27 @@ impl Cnapt {
             return Ok(());
         };
         let control = state.link == conduit;
-        match frame {
-            Frame::Open { .. }
-            | Frame::Opened { .. }
-            | Frame::OpenRefused { .. }
-            | Frame::Received { .. }
-            | Frame::End { .. }
-            | Frame::Stop { .. }
-            | Frame::Settled { .. } => self.streams.handle_frame(frame, now),
-            Frame::LastMessageBeforeRedirection => {
+        match (frame.layer(), frame) {
+            (Layer::Stream, _) => self.streams.handle_frame(frame, now),
+            (Layer::Conduit, Frame::LastMessageBeforeRedirection) if !control => {
                 self.handle_marker(conduit, now);
                 Ok(())
             }
-            Frame::Hello(_) => Ok(()),
-            Frame::Refused { code } => {
+            (Layer::Conduit, Frame::Hello(_)) => Ok(()),
+            (Layer::Link, Frame::Refused { code }) => {
                 self.handle_refused(*code, now);
                 Ok(())
             }
-            Frame::Attached(_)
-            | Frame::Renew(_)
-            | Frame::Ack { .. }
-            | Frame::OkToRedirection { .. }
-            | Frame::ServerServicesReadyForRedirection { .. }
-            | Frame::AllRedirected { .. }
-            | Frame::Probe { .. }
-            | Frame::ProbeReply { .. }
-            | Frame::Trail(_)
-                if control =>
-            {
-                self.handle_control(conduit, frame, now)
-            }
-            Frame::Use { .. }
-            | Frame::Attach(_)
-            | Frame::Attached(_)
-            | Frame::Renew(_)
-            | Frame::SwitchStep1 { .. }
-            | Frame::Ack { .. }
-            | Frame::OkToRedirection { .. }
-            | Frame::ClientServicesReadyForRedirection { .. }
-            | Frame::ServerServicesReadyForRedirection { .. }
-            | Frame::SwitchStep2 { .. }
-            | Frame::SwitchUnexpected { .. }
-            | Frame::AllRedirected { .. }
-            | Frame::Probe { .. }
-            | Frame::ProbeReply { .. }
-            | Frame::Trail(_)
-            | Frame::Detach => Err(PeerMisbehaved::NotAllowed("from a SNAPT, or not here")),
+            (Layer::Link, _) if control => self.handle_control(conduit, frame, now),
+            (Layer::Link | Layer::Conduit, _) => Err(PeerMisbehaved::NotAllowed(
+                "a frame of a CNAPT, or on the wrong conduit",
+            )),
         }
     }
 
     #[expect(
         clippy::wildcard_enum_match_arm,
-        reason = "handle_frame names every frame once"
+        reason = "Frame::layer names every frame once"
     )]
     fn handle_control(
         &mut self,
@@ -467,10 +434,12 @@ impl Cnapt {
             Frame::Probe { token } => self.push(control, Frame::ProbeReply { token: *token }),
             Frame::ProbeReply { token } => self.handle_probe_reply(*token, now),
             Frame::Trail(trail) => {
-                self.peer_trail.insert(trail.number, trail.clone());
+                if trail.number == self.renewed {
+                    self.peer_trail = Some(trail.clone());
+                }
                 self.settle_trail(false, now);
             }
-            _ => {}
+            _ => return Err(PeerMisbehaved::NotAllowed("a control frame of a CNAPT")),
         }
         Ok(())
     }
@@ -1120,10 +1089,9 @@ impl Cnapt {
                 }),
             );
         }
-        let Some(theirs) = self.peer_trail.remove(&number) else {
+        let Some(theirs) = self.peer_trail.take_if(|trail| trail.number == number) else {
             return;
         };
-        self.peer_trail.clear();
         let gap = gap.max(theirs.gap_micros.map(Duration::from_micros));
         let event = Event::Settled {
             number,

@@ -17,7 +17,7 @@ use super::{Close, Event, Output, Procedure, Timer, bound};
 use crate::step::{Step, StepTrail};
 use crate::stream::{CreditPool, INITIAL_LIMIT, PeerMisbehaved, STREAMS, Streams};
 use crate::wire::{
-    Attach, Attached, CatalogueEntry, Frame, Hello, RefusedCode, Renew, Role, Trail, VERSION,
+    Attach, Attached, CatalogueEntry, Frame, Hello, Layer, RefusedCode, Renew, Role, Trail, VERSION,
 };
 use crate::{CnaptId, ConduitId, Instance, Instant, Side};
 
@@ -93,7 +93,8 @@ pub struct Snapt {
     complete: bool,
     timers: Timers,
     trail: StepTrail,
-    peer_trail: BTreeMap<u64, Trail>,
+    /// The CNAPT's steps in the last switch, until ours are complete too.
+    peer_trail: Option<Trail>,
 }
 
 impl Snapt {
@@ -115,7 +116,7 @@ impl Snapt {
             complete: false,
             timers: Timers::default(),
             trail: StepTrail::default(),
-            peer_trail: BTreeMap::new(),
+            peer_trail: None,
         }
     }
 
@@ -344,80 +345,30 @@ impl Snapt {
             .links
             .get(&link)
             .is_some_and(|one| Some(one.instance) == self.cnapt);
-        match frame {
-            Frame::Open { .. }
-            | Frame::Opened { .. }
-            | Frame::OpenRefused { .. }
-            | Frame::Received { .. }
-            | Frame::End { .. }
-            | Frame::Stop { .. }
-            | Frame::Settled { .. }
-                if of_session =>
-            {
-                self.streams.handle_frame(frame, now)
-            }
-            Frame::Use { number } if link != conduit && of_session => {
+        match (frame.layer(), frame) {
+            (Layer::Stream, _) if of_session => self.streams.handle_frame(frame, now),
+            (Layer::Conduit, Frame::Use { number }) if link != conduit && of_session => {
                 self.handle_use(conduit, *number);
                 Ok(())
             }
-            Frame::LastMessageBeforeRedirection if of_session => {
+            (Layer::Conduit, Frame::LastMessageBeforeRedirection)
+                if link != conduit && of_session =>
+            {
                 self.handle_marker(conduit, now);
                 Ok(())
             }
-            Frame::Attach(attach) if link == conduit => self.handle_attach(conduit, attach, now),
-            Frame::SwitchStep2 { number, cnapt, .. }
-            | Frame::SwitchUnexpected { number, cnapt, .. }
-                if link == conduit =>
-            {
-                self.check_identity(*cnapt)?;
-                let step2 = matches!(frame, Frame::SwitchStep2 { .. });
-                self.handle_move(conduit, *number, step2, now)
-            }
-            Frame::SwitchStep1 { .. }
-            | Frame::ClientServicesReadyForRedirection { .. }
-            | Frame::Renew(_)
-            | Frame::Probe { .. }
-            | Frame::ProbeReply { .. }
-            | Frame::Trail(_)
-            | Frame::Detach
-                if link == conduit =>
-            {
+            (Layer::Link, _) if link == conduit => {
                 self.handle_control(conduit, frame, of_session, now)
             }
-            Frame::Hello(_)
-            | Frame::Use { .. }
-            | Frame::Attach(_)
-            | Frame::Attached(_)
-            | Frame::Renew(_)
-            | Frame::SwitchStep1 { .. }
-            | Frame::Ack { .. }
-            | Frame::OkToRedirection { .. }
-            | Frame::ClientServicesReadyForRedirection { .. }
-            | Frame::ServerServicesReadyForRedirection { .. }
-            | Frame::SwitchStep2 { .. }
-            | Frame::SwitchUnexpected { .. }
-            | Frame::AllRedirected { .. }
-            | Frame::Probe { .. }
-            | Frame::ProbeReply { .. }
-            | Frame::Trail(_)
-            | Frame::Refused { .. }
-            | Frame::Detach
-            | Frame::Open { .. }
-            | Frame::Opened { .. }
-            | Frame::OpenRefused { .. }
-            | Frame::Received { .. }
-            | Frame::End { .. }
-            | Frame::Stop { .. }
-            | Frame::Settled { .. }
-            | Frame::LastMessageBeforeRedirection => {
-                Err(PeerMisbehaved::NotAllowed("from a CNAPT, or not here"))
-            }
+            (Layer::Stream | Layer::Conduit | Layer::Link, _) => Err(PeerMisbehaved::NotAllowed(
+                "a frame of a SNAPT, or on the wrong conduit",
+            )),
         }
     }
 
     #[expect(
         clippy::wildcard_enum_match_arm,
-        reason = "handle_frame names every frame once"
+        reason = "Frame::layer names every frame once"
     )]
     fn handle_control(
         &mut self,
@@ -427,17 +378,24 @@ impl Snapt {
         now: Instant,
     ) -> Result<(), PeerMisbehaved> {
         match frame {
+            Frame::Attach(attach) => return self.handle_attach(control, attach, now),
+            Frame::SwitchStep2 { number, cnapt, .. }
+            | Frame::SwitchUnexpected { number, cnapt, .. } => {
+                self.check_identity(*cnapt)?;
+                let step2 = matches!(frame, Frame::SwitchStep2 { .. });
+                return self.handle_move(control, *number, step2, now);
+            }
             Frame::Probe { token } => {
                 self.streams
                     .push_frame(control, Frame::ProbeReply { token: *token });
             }
-            Frame::ProbeReply { token } => {
-                if let Some(link) = self.links.get_mut(&control) {
-                    link.link.answered(*token, now);
-                    self.streams.set_round_trip(link.link.round_trip);
-                }
-            }
-            _ if !of_session => {}
+            Frame::ProbeReply { token } => self.handle_probe_reply(control, *token, now),
+            Frame::SwitchStep1 { .. }
+            | Frame::ClientServicesReadyForRedirection { .. }
+            | Frame::Renew(_)
+            | Frame::Trail(_)
+            | Frame::Detach
+                if !of_session => {}
             Frame::SwitchStep1 {
                 number,
                 cnapt,
@@ -450,15 +408,25 @@ impl Snapt {
                 self.handle_client_services_ready(control, *number, now);
             }
             Frame::Renew(renew) => return self.handle_renew(control, renew, now),
-            Frame::Trail(trail) => {
-                self.renewed = self.renewed.max(trail.number.min(self.number));
-                self.peer_trail.insert(trail.number, trail.clone());
+            Frame::Trail(trail) if trail.number == self.number => {
+                self.renewed = self.number;
+                self.peer_trail = Some(trail.clone());
                 self.settle_trail(false, now);
             }
+            Frame::Trail(_) => {}
             Frame::Detach => self.release(true),
-            _ => {}
+            _ => return Err(PeerMisbehaved::NotAllowed("a control frame of a SNAPT")),
         }
         Ok(())
+    }
+
+    fn handle_probe_reply(&mut self, control: ConduitId, token: u64, now: Instant) {
+        if let Some(link) = self.links.get_mut(&control) {
+            link.link.answered(token, now);
+            if self.streams.current == Some(control) {
+                self.streams.set_round_trip(link.link.round_trip);
+            }
+        }
     }
 
     fn check_identity(&self, cnapt: CnaptId) -> Result<(), PeerMisbehaved> {
@@ -529,7 +497,7 @@ impl Snapt {
         self.renewed = 0;
         self.streams.number = 0;
         self.timers.stop_waits();
-        self.peer_trail.clear();
+        self.peer_trail = None;
         self.trail.clear();
         self.phase = SnaptPhase::New;
     }
@@ -886,10 +854,9 @@ impl Snapt {
                 }),
             );
         }
-        let Some(theirs) = self.peer_trail.remove(&number) else {
+        let Some(theirs) = self.peer_trail.take_if(|trail| trail.number == number) else {
             return;
         };
-        self.peer_trail.clear();
         let gap = gap.max(theirs.gap_micros.map(Duration::from_micros));
         let event = Event::Settled {
             number,

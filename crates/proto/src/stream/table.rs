@@ -372,6 +372,10 @@ impl Streams {
     /// # Errors
     ///
     /// If the other module broke a rule.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "Frame::layer names every frame once"
+    )]
     pub fn handle_frame(&mut self, frame: &Frame, now: Instant) -> Result<(), PeerMisbehaved> {
         match *frame {
             Frame::Open {
@@ -389,6 +393,7 @@ impl Streams {
             Frame::End { stream, end } => self.handle_end(stream, end),
             Frame::Stop { stream, code } => self.handle_stop(stream, code),
             Frame::Settled { stream } => self.handle_settled(stream),
+            // Layer::Stream names those above, and no other frame is given to the streams.
             _ => Err(PeerMisbehaved::NotAllowed("not a stream frame")),
         }
     }
@@ -661,7 +666,9 @@ impl Streams {
         if self.lazy_deadline.is_some_and(|deadline| deadline <= now) {
             self.lazy_deadline = None;
             for id in std::mem::take(&mut self.lazy) {
-                let Some(stream) = self.streams.get_mut(&id) else { continue };
+                let Some(stream) = self.streams.get_mut(&id) else {
+                    continue;
+                };
                 if stream.acknowledge == Acknowledge::Lazy {
                     // RENEW may have said it meanwhile; then the next delay begins anew.
                     stream.acknowledge = Acknowledge::No;

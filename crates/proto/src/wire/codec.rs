@@ -6,8 +6,8 @@ use bytes::{BufMut, BytesMut};
 
 use super::{
     Attach, Attached, BODY_BYTES, CATALOGUE_ENTRIES, CatalogueEntry, ClosedOld, Frame, Hello,
-    NAME_BYTES, RENEW_ENTRIES, RefusedCode, Renew, RenewEntry, Role, Trail, TransportProtocol,
-    WireError,
+    Layer, NAME_BYTES, RENEW_ENTRIES, RefusedCode, Renew, RenewEntry, Role, Trail,
+    TransportProtocol, WireError,
 };
 use crate::step::{Step, TRAIL_STEPS};
 use crate::stream::End;
@@ -85,41 +85,18 @@ fn put_header(out: &mut BytesMut, kind: u8, length: usize) {
 }
 
 fn put_body(out: &mut BytesMut, frame: &Frame) -> u8 {
-    match frame {
-        Frame::Hello(_)
-        | Frame::Use { .. }
-        | Frame::Attach(_)
-        | Frame::Attached(_)
-        | Frame::Renew(_)
-        | Frame::Probe { .. }
-        | Frame::ProbeReply { .. }
-        | Frame::Trail(_)
-        | Frame::Refused { .. }
-        | Frame::Detach => put_link_body(out, frame),
-        Frame::SwitchStep1 { .. }
-        | Frame::Ack { .. }
-        | Frame::OkToRedirection { .. }
-        | Frame::ClientServicesReadyForRedirection { .. }
-        | Frame::ServerServicesReadyForRedirection { .. }
-        | Frame::SwitchStep2 { .. }
-        | Frame::SwitchUnexpected { .. }
-        | Frame::AllRedirected { .. } => put_switch_body(out, frame),
-        Frame::Open { .. }
-        | Frame::Opened { .. }
-        | Frame::OpenRefused { .. }
-        | Frame::Received { .. }
-        | Frame::End { .. }
-        | Frame::Stop { .. }
-        | Frame::Settled { .. }
-        | Frame::LastMessageBeforeRedirection => put_stream_body(out, frame),
+    match frame.layer() {
+        Layer::Conduit => put_conduit_body(out, frame),
+        Layer::Link => put_link_body(out, frame),
+        Layer::Stream => put_stream_body(out, frame),
     }
 }
 
 #[expect(
     clippy::wildcard_enum_match_arm,
-    reason = "put_body names every frame once"
+    reason = "Frame::layer names every frame once"
 )]
-fn put_link_body(out: &mut BytesMut, frame: &Frame) -> u8 {
+fn put_conduit_body(out: &mut BytesMut, frame: &Frame) -> u8 {
     match frame {
         Frame::Hello(hello) => {
             out.put_u16(hello.oldest);
@@ -136,6 +113,16 @@ fn put_link_body(out: &mut BytesMut, frame: &Frame) -> u8 {
             out.put_u64(*number);
             USE
         }
+        _ => LAST_MESSAGE,
+    }
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "Frame::layer names every frame once"
+)]
+fn put_link_body(out: &mut BytesMut, frame: &Frame) -> u8 {
+    match frame {
         Frame::Attach(attach) => {
             out.put_slice(&attach.cnapt.0);
             out.put_u64(attach.session);
@@ -174,13 +161,14 @@ fn put_link_body(out: &mut BytesMut, frame: &Frame) -> u8 {
             out.put_u8(refused_to_byte(*code));
             REFUSED
         }
-        _ => DETACH,
+        Frame::Detach => DETACH,
+        _ => put_switch_body(out, frame),
     }
 }
 
 #[expect(
     clippy::wildcard_enum_match_arm,
-    reason = "put_body names every frame once"
+    reason = "Frame::layer names every frame once"
 )]
 fn put_switch_body(out: &mut BytesMut, frame: &Frame) -> u8 {
     match frame {
@@ -224,13 +212,13 @@ fn put_switch_body(out: &mut BytesMut, frame: &Frame) -> u8 {
             out.put_u8(u8::from(*complete));
             ALL_REDIRECTED
         }
-        _ => unreachable!("put_body sends only switch messages here"),
+        _ => unreachable!("put_link_body names all other frames"),
     }
 }
 
 #[expect(
     clippy::wildcard_enum_match_arm,
-    reason = "put_body names every frame once"
+    reason = "Frame::layer names every frame once"
 )]
 fn put_stream_body(out: &mut BytesMut, frame: &Frame) -> u8 {
     match frame {
@@ -289,7 +277,7 @@ fn put_stream_body(out: &mut BytesMut, frame: &Frame) -> u8 {
             out.put_u64(stream.0);
             SETTLED
         }
-        _ => LAST_MESSAGE,
+        _ => unreachable!("Frame::layer gives no other frame to the streams"),
     }
 }
 

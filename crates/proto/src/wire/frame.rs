@@ -290,3 +290,48 @@ pub enum Frame {
     /// Nothing more comes on this conduit.
     LastMessageBeforeRedirection,
 }
+
+/// What a frame is about, and so who handles it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// The conduit that it comes by.
+    Conduit,
+    /// The link, the session and the switch: only on the control channel.
+    Link,
+    /// One stream.
+    Stream,
+}
+
+impl Frame {
+    /// What the frame is about.
+    pub const fn layer(&self) -> Layer {
+        match self {
+            Self::Hello(_) | Self::Use { .. } | Self::LastMessageBeforeRedirection => {
+                Layer::Conduit
+            }
+            Self::Attach(_)
+            | Self::Attached(_)
+            | Self::Renew(_)
+            | Self::SwitchStep1 { .. }
+            | Self::Ack { .. }
+            | Self::OkToRedirection { .. }
+            | Self::ClientServicesReadyForRedirection { .. }
+            | Self::ServerServicesReadyForRedirection { .. }
+            | Self::SwitchStep2 { .. }
+            | Self::SwitchUnexpected { .. }
+            | Self::AllRedirected { .. }
+            | Self::Probe { .. }
+            | Self::ProbeReply { .. }
+            | Self::Trail(_)
+            | Self::Refused { .. }
+            | Self::Detach => Layer::Link,
+            Self::Open { .. }
+            | Self::Opened { .. }
+            | Self::OpenRefused { .. }
+            | Self::Received { .. }
+            | Self::End { .. }
+            | Self::Stop { .. }
+            | Self::Settled { .. } => Layer::Stream,
+        }
+    }
+}
