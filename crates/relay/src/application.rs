@@ -9,7 +9,7 @@
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -70,6 +70,7 @@ impl<S: Session> Hub<S> {
             begun: false,
             blocked: false,
             shut: false,
+            failure: None,
         };
         tokio::spawn(task.run());
         Ok(())
@@ -97,6 +98,8 @@ struct Task<S> {
     blocked: bool,
     /// The application has been told of the end.
     shut: bool,
+    /// While there is no credit nothing is read, and a reset would go unseen: this sees it.
+    failure: Option<Pin<Box<dyn Future<Output = io::ErrorKind> + Send>>>,
 }
 
 /// How a connection's task ends.
@@ -201,9 +204,13 @@ impl<S: Session> Task<S> {
 
     /// Reads as far as there is credit. Says whether to look again.
     fn read(&mut self, context: &mut Context<'_>, view: View) -> bool {
-        if view.read_over || view.room == 0 {
+        if view.read_over {
             return false;
         }
+        if view.room == 0 {
+            return self.watch_for_failure(context);
+        }
+        self.failure = None;
         let mut room = view.room;
         for _ in 0..READS_IN_A_TURN {
             if room == 0 {
@@ -227,6 +234,22 @@ impl<S: Session> Task<S> {
         }
         context.waker().wake_by_ref();
         false
+    }
+
+    /// Without credit nothing is read. Says whether the connection failed meanwhile.
+    fn watch_for_failure(&mut self, context: &mut Context<'_>) -> bool {
+        let writer = &self.writer;
+        let failure = self
+            .failure
+            .get_or_insert_with(|| Box::pin(Arc::clone(writer).failure()));
+        let Poll::Ready(kind) = failure.as_mut().poll(context) else {
+            return false;
+        };
+        self.failure = None;
+        let stream = self.stream;
+        self.hub
+            .with_core(|core, _| core.note_write_error(stream, kind));
+        true
     }
 
     /// The first look found no bytes: OPEN leaves without any.

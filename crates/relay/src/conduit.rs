@@ -17,7 +17,7 @@ use handover_proto::stream::{Accepted, PeerMisbehaved, Transmit};
 use handover_proto::wire::{Decoder, Frame, Hello, Item, WireError};
 use handover_proto::{ConduitId, StreamId};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::hub::{Core, Hub, Session};
 use crate::writer::Writer;
@@ -39,6 +39,18 @@ enum Ended {
     Wire(#[from] WireError),
     #[error("the other module broke the protocol: {0}")]
     Misbehaved(#[from] PeerMisbehaved),
+}
+
+impl Ended {
+    /// A broken rule is somebody's fault; everything else is a network's everyday life.
+    fn log(&self, conduit: ConduitId) {
+        match self {
+            Self::Misbehaved(_) | Self::Wire(_) => {
+                warn!(conduit = conduit.0, "conduit ended: {self}")
+            }
+            Self::Closed | Self::Io(_) => debug!(conduit = conduit.0, "conduit ended: {self}"),
+        }
+    }
 }
 
 /// The first frame of a connection that was accepted.
@@ -110,7 +122,7 @@ impl<S: Session> Task<S> {
             Ok((Close::Reset, _)) => self.conduit.reset(),
             Ok((Close::Drain, rest)) => self.drain(rest).await,
             Err(ended) => {
-                debug!(conduit = id.0, "conduit ended: {ended}");
+                ended.log(id);
                 self.hub.with(|machine, now| machine.conduit_ended(id, now));
                 self.conduit.reset();
             }

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::net::Shutdown;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use socket2::SockRef;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 
@@ -41,6 +43,24 @@ impl Writer {
     pub(crate) fn poll_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.socket()
             .map_or(Poll::Pending, |socket| socket.poll_write_ready(context))
+    }
+
+    /// Ends when the connection has failed, with the error, which is taken from the socket.
+    pub(crate) async fn failure(self: Arc<Self>) -> io::ErrorKind {
+        let Some(socket) = self.socket() else {
+            return io::ErrorKind::NotConnected;
+        };
+        loop {
+            let ready = socket.ready(Interest::ERROR).await;
+            match (ready, socket.take_error()) {
+                (_, Ok(Some(error))) | (Err(error), _) | (_, Err(error)) => return error.kind(),
+                // Someone else has taken the error, and noted it.
+                (Ok(ready), Ok(None)) if ready.is_write_closed() => {
+                    return io::ErrorKind::ConnectionReset;
+                }
+                (Ok(_), Ok(None)) => tokio::task::yield_now().await,
+            }
+        }
     }
 
     /// Passes the end on.
