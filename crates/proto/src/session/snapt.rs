@@ -288,6 +288,10 @@ impl Snapt {
             SnaptPhase::AwaitRenewal(_) if self.moving_to == Some(control) => {
                 self.await_unexpected(now);
             }
+            // Nothing of it was ever used, but it may come again and begin.
+            SnaptPhase::New if self.links.is_empty() => self
+                .timers
+                .set(Timer::SwitchTimeout, now + self.options.switch_timeout),
             SnaptPhase::New
             | SnaptPhase::Attached
             | SnaptPhase::AwaitMarkers
@@ -710,6 +714,8 @@ impl Snapt {
             now,
         );
         self.phase = SnaptPhase::AwaitRenewal(procedure);
+        let patience = self.patience(control, bound::PROGRESS);
+        self.timers.set(Timer::Renewal, now + patience);
     }
 
     fn handle_renew(
@@ -783,6 +789,7 @@ impl Snapt {
                 self.allow_redirection(now);
             }
             Timer::OtherNetwork => self.await_unexpected(now),
+            Timer::Renewal => self.renewal_overdue(now),
             Timer::SwitchTimeout => self.release(false),
             Timer::Gap => self.settle_trail(true, now),
             Timer::Held => {
@@ -797,15 +804,26 @@ impl Snapt {
                 }
                 self.bound_held(now);
             }
-            // The CNAPT's: SNAPT-20 and SNAPT-12* wait for its SWITCH_UNEXPECTED or its link's end.
             Timer::Suspension
             | Timer::Reply
             | Timer::ReplyProbe
             | Timer::Ok
             | Timer::Dial
-            | Timer::Renewal
             | Timer::AllRedirected
             | Timer::Probe => {}
+        }
+    }
+
+    /// SNAPT-20, SNAPT-12*: nothing came for so long; the CNAPT will order anew.
+    fn renewal_overdue(&mut self, now: Instant) {
+        let Some(control) = self.moving_to else {
+            return;
+        };
+        let patience = self.patience(control, bound::PROGRESS);
+        let heard = self.links.get(&control).map(|one| one.link.last_heard);
+        match heard.map(|at| at + patience) {
+            Some(deadline) if deadline > now => self.timers.set(Timer::Renewal, deadline),
+            Some(_) | None => self.await_unexpected(now),
         }
     }
 
