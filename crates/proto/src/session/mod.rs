@@ -238,6 +238,9 @@ pub mod bound {
     /// How often a switch is ordered anew over a link that makes no progress, before the link is
     /// given up.
     pub const RETRIES: u32 = 2;
+    /// Instances of a CNAPT that lost the session and are remembered: a process that was killed cannot
+    /// have more connections under way than a few restarts leave.
+    pub const SUPERSEDED: usize = 16;
     /// Conduits that wait for the ATTACH of their link.
     pub const HELD_CONDUITS: usize = 64;
     /// How long they may wait: as long as a handshake.

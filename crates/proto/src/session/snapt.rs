@@ -4,7 +4,7 @@
 //! instance takes the session over with its first switch message, and until then its conduits are
 //! only held.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -63,6 +63,8 @@ pub struct SnaptOptions {
 struct SnaptLink {
     link: Link,
     instance: Instance,
+    /// What ATTACH said: the credit that a stream begins with, and how many streams are taken.
+    limits: (u32, u32),
 }
 
 #[derive(Debug)]
@@ -77,6 +79,8 @@ pub struct Snapt {
     options: SnaptOptions,
     /// The CNAPT instance that the streams belong to.
     cnapt: Option<Instance>,
+    /// Instances that lost the session to another: what they still send means nothing.
+    superseded: VecDeque<Instance>,
     phase: SnaptPhase,
     streams: Streams,
     /// By control conduit.
@@ -104,6 +108,7 @@ impl Snapt {
         Self {
             options,
             cnapt: None,
+            superseded: VecDeque::new(),
             phase: SnaptPhase::New,
             streams,
             links: BTreeMap::new(),
@@ -180,6 +185,11 @@ impl Snapt {
             self.refuse(conduit, RefusedCode::Version);
             return;
         }
+        if self.superseded.contains(&hello.instance) {
+            self.streams.add_conduit(conduit, conduit);
+            self.refuse(conduit, RefusedCode::Superseded);
+            return;
+        }
         match hello.role {
             Role::Control => {
                 self.streams.add_conduit(conduit, conduit);
@@ -189,6 +199,7 @@ impl Snapt {
                     SnaptLink {
                         link,
                         instance: hello.instance,
+                        limits: (INITIAL_LIMIT, STREAMS),
                     },
                 );
                 self.greet(conduit, hello);
@@ -463,10 +474,7 @@ impl Snapt {
             streams: STREAMS,
             services: self.options.services.clone(),
         };
-        if Some(link.instance) == self.cnapt {
-            self.streams
-                .set_peer_limits(attach.initial_limit, attach.streams);
-        }
+        link.limits = (attach.initial_limit, attach.streams);
         self.streams.push_frame(control, Frame::Attached(attached));
         self.accept_held();
         Ok(())
@@ -496,7 +504,12 @@ impl Snapt {
                 .outputs
                 .push_back(Output::Event(Event::TakenOver { streams }));
         }
-        self.cnapt = Some(instance);
+        if let Some(loser) = self.cnapt.replace(instance) {
+            self.superseded.push_back(loser);
+            if self.superseded.len() > bound::SUPERSEDED {
+                self.superseded.pop_front();
+            }
+        }
         self.number = 0;
         self.renewed = 0;
         self.streams.number = 0;
@@ -636,11 +649,12 @@ impl Snapt {
         if !link.link.attached {
             return Err(PeerMisbehaved::NotAllowed("a switch before ATTACH"));
         }
-        let instance = link.instance;
+        let (instance, (initial_limit, streams)) = (link.instance, link.limits);
         if self.cnapt != Some(instance) {
             self.take_over(instance);
             self.accept_held();
         }
+        self.streams.set_peer_limits(initial_limit, streams);
         let awaited = step2 && self.phase == SnaptPhase::AwaitStep2 && number == self.number;
         let late = step2 && self.phase == SnaptPhase::AwaitUnexpected && number == self.number;
         if awaited {
