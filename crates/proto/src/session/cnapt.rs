@@ -258,6 +258,7 @@ impl Cnapt {
         self.timers = Timers::default();
         self.streams.stop_forwarding();
         self.streams.take_off_conduits();
+        self.close_conduits(Close::Reset);
     }
 
     // === The shell's reports ===
@@ -833,11 +834,11 @@ impl Cnapt {
     /// The current link is given up.
     fn lose_link(&mut self, reason: Loss, now: Instant) {
         let network = self.network;
+        self.streams.stop_forwarding();
         self.close_conduits(Close::Reset);
         self.close_link(Close::Reset);
         match self.phase {
             Phase::Attached => {
-                self.streams.stop_forwarding();
                 self.streams.take_off_conduits();
                 self.streams.start_gap(now);
                 self.lost = Some((network, now));
