@@ -22,9 +22,9 @@ mod verdict;
 use std::io;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::timeout;
+use tokio::time::sleep;
 
 use crate::cli::DemoArgs;
 use crate::exit::{Exit, Failure};
@@ -49,15 +49,7 @@ pub(crate) fn run(arguments: &DemoArgs) -> Result<Exit, Failure> {
         .enable_all()
         .build()
         .map_err(Failure::failed)?;
-    runtime.block_on(async {
-        tokio::select! {
-            result = perform(setting) => result.map_err(Failure::failed),
-            result = told_to_end() => Err(Failure::failed(match result {
-                Ok(()) => anyhow!("interrupted"),
-                Err(error) => anyhow!(error).context("cannot wait for signals"),
-            })),
-        }
-    })
+    runtime.block_on(perform(setting)).map_err(Failure::failed)
 }
 
 async fn perform(setting: Setting) -> anyhow::Result<Exit> {
@@ -67,10 +59,15 @@ async fn perform(setting: Setting) -> anyhow::Result<Exit> {
     let directory = TemporaryDirectory::new()?;
     let stage = Stage::build(setting)?;
     let mut daemons = Daemons::new(directory.path());
-    let observed = timeout(LONGEST, observe(&stage, &mut daemons, &lines)).await;
-    let observed = match observed {
-        Ok(observed) => observed,
-        Err(_) => Err(anyhow!("not done after {} s", LONGEST.as_secs())),
+    let observed = tokio::select! {
+        biased;
+        told = told_to_end() => {
+            daemons.end().await?;
+            told.context("cannot wait for signals")?;
+            bail!("interrupted")
+        }
+        observed = observe(&stage, &mut daemons, &lines) => observed,
+        () = sleep(LONGEST) => Err(anyhow!("not done after {} s", LONGEST.as_secs())),
     };
     let ended = daemons.end().await;
     match observed.and_then(|observed| ended.map(|()| observed)) {

@@ -1,6 +1,7 @@
 //! The two daemons of the demo: `handover server` and `handover client`, as anybody would start them.
 
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -182,6 +183,8 @@ impl Daemon {
         command
             .args([self.role, "--config"])
             .arg(self.file("toml"))
+            // The terminal's Ctrl-C is for the demo, which then ends both.
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(self.file("log"))?);

@@ -9,7 +9,7 @@ use tokio::time::{Instant, Interval, interval};
 use super::daemons::Daemons;
 use super::lines::Lines;
 use super::stage::{Network, Stage};
-use super::traffic::{Listeners, StreamFigures, Traffic};
+use super::traffic::{Application, Listeners, StreamFigures, TICK_BYTES, Traffic};
 
 /// What is left of it for the verdict.
 #[derive(Debug)]
@@ -32,12 +32,21 @@ pub(super) async fn play(
     listeners: Listeners,
     lines: &Lines,
 ) -> anyhow::Result<Observed> {
+    let mut seen = Seen::default();
+    seen.tell(&daemons.client_status().await?, lines)?;
     let traffic = Traffic::start(stage, listeners).await?;
     lines.event(
         "transfer",
         "a download, an upload and a ticker connect to 127.0.0.1 on the device",
     )?;
-    let mut play = Play::new(daemons, traffic, lines);
+    let mut play = Play {
+        daemons,
+        traffic,
+        lines,
+        looks: interval(LOOK),
+        progress_at: Instant::now() + PROGRESS,
+        seen,
+    };
     let before = play.run_for(BEFORE).await?;
     let ordered = play.order(Network::Mobile).await?;
     let between = play.run_for(BETWEEN).await?;
@@ -72,18 +81,7 @@ struct Seen {
     gaps: usize,
 }
 
-impl<'a> Play<'a> {
-    fn new(daemons: &'a mut Daemons, traffic: Traffic, lines: &'a Lines) -> Self {
-        Self {
-            daemons,
-            traffic,
-            lines,
-            looks: interval(LOOK),
-            progress_at: Instant::now() + PROGRESS,
-            seen: Seen::default(),
-        }
-    }
-
+impl Play<'_> {
     async fn run_for(&mut self, time: Duration) -> anyhow::Result<ClientStatus> {
         let end = Instant::now() + time;
         self.watch("", 2 * time, |_| Instant::now() >= end).await
@@ -116,14 +114,16 @@ impl<'a> Play<'a> {
         self.settled(2).await
     }
 
-    /// Waits until the client knows all about so many switches.
+    /// Waits until so many switches are over, and a little for their gaps: what is missing then is for the verdict.
     async fn settled(&mut self, switches: usize) -> anyhow::Result<Duration> {
         self.watch("the switch is over", SWITCH_LIMIT, |status| {
-            let known = status
-                .switches
-                .iter()
-                .filter(|entry| entry.gap_ms.is_some());
-            known.count() >= switches
+            status.switches.len() >= switches
+        })
+        .await?;
+        let end = Instant::now() + GAP_LIMIT;
+        self.watch("the gap is known", 2 * GAP_LIMIT, |status| {
+            let known = status.switches.iter().all(|entry| entry.gap_ms.is_some());
+            known || Instant::now() >= end
         })
         .await?;
         Ok(self.traffic.take_slowest_echo())
@@ -142,9 +142,7 @@ impl<'a> Play<'a> {
             self.traffic.ensure_well()?;
             self.daemons.ensure_running()?;
             let status = self.daemons.client_status().await?;
-            for (kind, details) in self.seen.news(&status) {
-                self.lines.event(kind, details)?;
-            }
+            self.seen.tell(&status, self.lines)?;
             if Instant::now() >= self.progress_at {
                 self.progress_at += PROGRESS;
                 self.lines
@@ -181,6 +179,12 @@ impl<'a> Play<'a> {
 }
 
 impl Seen {
+    /// Tells the user what `status` says for the first time.
+    fn tell(&mut self, status: &ClientStatus, lines: &Lines) -> anyhow::Result<()> {
+        let mut news = self.news(status).into_iter();
+        news.try_for_each(|(kind, details)| lines.event(kind, details))
+    }
+
     /// The lines for what `status` says for the first time.
     fn news(&mut self, status: &ClientStatus) -> Vec<(&'static str, String)> {
         let mut news = Vec::new();
@@ -234,20 +238,22 @@ fn standing(status: &ClientStatus) -> String {
 }
 
 fn progress(figures: &[StreamFigures]) -> String {
-    let figures: Vec<_> = figures
-        .iter()
-        .map(
-            |StreamFigures {
-                 application,
-                 received,
-                 ..
-             }| {
-                let megabytes = received.bytes as f64 / 1e6;
-                let name = application.name();
-                format!("{name} {megabytes:6.3} MB sha256 {}", received.short_hash())
-            },
-        )
-        .collect();
+    let figure = |StreamFigures {
+                      application,
+                      received,
+                      ..
+                  }: &StreamFigures| {
+        let (name, hash) = (application.name(), received.short_hash(4));
+        match application {
+            Application::Download | Application::Upload => {
+                format!("{name} {:5.1} MB {hash}", received.bytes as f64 / 1e6)
+            }
+            Application::Ticker => {
+                format!("{name} {:4} echoes {hash}", received.bytes / TICK_BYTES)
+            }
+        }
+    };
+    let figures: Vec<_> = figures.iter().map(figure).collect();
     figures.join("  ")
 }
 
@@ -266,8 +272,11 @@ const PROGRESS: Duration = Duration::from_secs(1);
 /// Short enough to see the states that a switch passes.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// A silent network is given up after seconds; the gap is known a second or two after the switch.
+/// A silent network is given up after two seconds; the way to the next one may take some attempts.
 const SWITCH_LIMIT: Duration = Duration::from_secs(9);
+
+/// The applications have a second to go on, the daemons two to report to each other.
+const GAP_LIMIT: Duration = Duration::from_secs(3);
 
 /// The last acknowledgements need a round trip.
 const FORGET_LIMIT: Duration = Duration::from_secs(2);

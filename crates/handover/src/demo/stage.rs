@@ -120,7 +120,8 @@ impl Stage {
                 server: SocketAddr::new(hosts::SERVER, SERVER_PORT),
             }),
             Setting::Loopback { .. } => {
-                let server = SocketAddr::new(LOOPBACK, free_port()?);
+                let server =
+                    SocketAddr::new(LOOPBACK_OF_SERVER, free_ports(LOOPBACK_OF_SERVER, 1)?[0]);
                 let forwarder = Forwarder::start(server).context("the forwarder")?;
                 Ok(Self::Loopback { forwarder, server })
             }
@@ -140,9 +141,9 @@ impl Stage {
         }
     }
 
-    /// A port of a host's loopback address that nobody uses.
-    pub(super) fn free_port(&self, host: Host) -> anyhow::Result<u16> {
-        self.run(host, free_port)
+    /// Ports of a host's loopback address that nobody uses.
+    pub(super) fn free_ports(&self, host: Host, count: usize) -> anyhow::Result<Vec<u16>> {
+        self.run(host, move || free_ports(LOOPBACK, count))
     }
 
     /// Where the server has to listen.
@@ -181,13 +182,23 @@ impl Stage {
     }
 }
 
-/// Free at this moment; to take another's place in the next one would need bad luck, and be an error, not a silence.
-fn free_port() -> anyhow::Result<u16> {
-    let listener = TcpListener::bind((LOOPBACK, 0)).context("no port is free")?;
-    Ok(listener.local_addr()?.port())
+/// Free at this moment; if another program takes one in the next, a daemon says so and the demo fails.
+fn free_ports(address: IpAddr, count: usize) -> anyhow::Result<Vec<u16>> {
+    // All are held until all are known: else the same one might come twice.
+    let listeners: Vec<_> = (0..count)
+        .map(|_| TcpListener::bind((address, 0)))
+        .collect::<Result<_, _>>()
+        .context("no port is free")?;
+    let ports = listeners
+        .iter()
+        .map(|listener| Ok(listener.local_addr()?.port()));
+    ports.collect()
 }
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// Nothing else of the demo binds here, so no other part of it can take the server's port.
+const LOOPBACK_OF_SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 
 /// On a host of its own every port is free: this is the one that the documentation uses.
 const SERVER_PORT: u16 = 7400;

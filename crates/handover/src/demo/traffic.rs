@@ -51,21 +51,19 @@ pub(super) struct Listeners(Vec<(StdListener, Service)>);
 impl Listeners {
     /// Lets each server application listen.
     pub(super) fn bind(stage: &Stage) -> anyhow::Result<Self> {
-        let bind = |application: Application| {
+        let ports = stage.free_ports(Host::Device, Application::ALL.len())?;
+        let bind = |(application, port): (Application, u16)| {
             let listener =
                 stage.run(Host::Server, || StdListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
             let service = Service {
                 name: application.name(),
                 target: listener.local_addr()?.port(),
-                port: stage.free_port(Host::Device)?,
+                port,
             };
             Ok((listener, service))
         };
-        Application::ALL
-            .into_iter()
-            .map(bind)
-            .collect::<anyhow::Result<_>>()
-            .map(Self)
+        let bound = Application::ALL.into_iter().zip(ports).map(bind);
+        bound.collect::<anyhow::Result<_>>().map(Self)
     }
 
     /// What the server's configuration says about them.
@@ -224,10 +222,10 @@ pub(super) struct Figure {
 }
 
 impl Figure {
-    /// The hash's beginning: enough to see that two are equal. They are compared whole.
-    pub(super) fn short_hash(&self) -> String {
-        let shown = self.sha256.iter().take(SHOWN_HASH_BYTES);
-        shown.map(|byte| format!("{byte:02x}")).collect()
+    /// The beginning of the hash: enough for an eye. They are compared whole.
+    pub(super) fn short_hash(&self, bytes: usize) -> String {
+        let shown = self.sha256.iter().take(bytes);
+        shown.map(|byte| format!("{byte:02x}")).collect::<String>() + "…"
     }
 
     #[cfg(test)]
@@ -240,7 +238,7 @@ impl Figure {
 
 impl fmt::Debug for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes with {}", self.bytes, self.short_hash())
+        write!(f, "{} bytes, SHA-256 {:02x?}", self.bytes, self.sha256)
     }
 }
 
@@ -347,14 +345,14 @@ const CHUNK_PACE: Duration = Duration::from_millis(20);
 /// A keystroke every 10 ms is faster than anyone types, and makes short pauses visible.
 const TICK: Duration = Duration::from_millis(10);
 
+/// A number of the ticker.
+pub(super) const TICK_BYTES: u64 = size_of::<u64>() as u64;
+
 /// A new connection takes a round trip of the loopback interface.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 
 /// Nothing is left but what is on its way.
 const FINISH_LIMIT: Duration = Duration::from_secs(5);
-
-/// How much of a hash is shown.
-const SHOWN_HASH_BYTES: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -408,6 +406,6 @@ mod tests {
 
     #[test]
     fn a_hash_is_the_published_one() {
-        assert_eq!(Figure::of(b"abc").short_hash(), "ba7816bf8f01cfea");
+        assert_eq!(Figure::of(b"abc").short_hash(8), "ba7816bf8f01cfea…");
     }
 }
