@@ -375,6 +375,11 @@ impl Cnapt {
             && of == Some(*control)
         {
             link.heard(now);
+            self.streams.heard(conduit);
+            if self.phase == Phase::AwaitMarkers {
+                let patience = self.patience(bound::PROGRESS);
+                self.timers.set(Timer::Markers, now + patience);
+            }
         }
     }
 
@@ -442,7 +447,7 @@ impl Cnapt {
             }
             _ => return Err(PeerMisbehaved::NotAllowed("a control frame of a CNAPT")),
         }
-        Ok(())
+        self.streams.check_flood(control)
     }
 
     // === The planned switch, step by step ===
@@ -539,10 +544,6 @@ impl Cnapt {
         if let Some(state) = self.streams.conduits.get_mut(&conduit) {
             state.marker_arrived = true;
         }
-        if self.phase == Phase::AwaitMarkers {
-            self.timers
-                .set(Timer::Markers, now + self.patience(bound::PROGRESS));
-        }
         self.check_markers(now);
     }
 
@@ -565,11 +566,16 @@ impl Cnapt {
         self.timers.stop_waits();
         self.mark(Step::cnapt(14), now);
         self.phase = Phase::AwaitOk;
-        let patience = bound::PROGRESS + self.patience(bound::REPLY);
-        self.timers.set(Timer::Ok, now + patience);
+        self.await_ok_longer(now);
         if self.switch.is_some_and(|switch| switch.ok.is_some()) {
             self.release_client_services(now);
         }
+    }
+
+    fn await_ok_longer(&mut self, now: Instant) {
+        let patience = bound::PROGRESS + self.patience(bound::REPLY);
+        self.timers.set(Timer::Ok, now + patience);
+        self.timers.set(Timer::ReplyProbe, now + patience / 2);
     }
 
     fn handle_ok(&mut self, number: u64, complete: bool, now: Instant) {
@@ -703,7 +709,11 @@ impl Cnapt {
                     Frame::SwitchStep2 {
                         number,
                         cnapt,
-                        old: ClosedOld::Drained,
+                        old: if switch.complete {
+                            ClosedOld::Drained
+                        } else {
+                            ClosedOld::Dead
+                        },
                     },
                 );
                 self.mark(Step::cnapt(29), now);
@@ -815,7 +825,7 @@ impl Cnapt {
         let event = if !first {
             Event::Switched(SwitchReport {
                 number: switch.number,
-                planned: switch.procedure == Procedure::Stepwise && switch.complete && complete,
+                planned: switch.complete && (switch.procedure == Procedure::Starred || complete),
                 procedure: switch.procedure,
                 from: switch.from,
                 to: switch.failed.unwrap_or(switch.to),
@@ -917,7 +927,6 @@ impl Cnapt {
         switch.retries += 1;
         switch.number = self.next_number();
         switch.procedure = Procedure::Starred;
-        switch.complete = false;
         self.switch = Some(switch);
         self.streams.take_off_conduits();
         let stale: Vec<ConduitId> = self.streams.numbered_below(switch.number).collect();
@@ -972,7 +981,7 @@ impl Cnapt {
                 }
                 self.await_ok(now);
             }
-            Timer::Ok => self.give_up_stepwise(now),
+            Timer::Ok => self.ok_overdue(now),
             Timer::Dial => {
                 self.dialling = None;
                 self.fail_target(now);
@@ -985,16 +994,34 @@ impl Cnapt {
     }
 
     fn reply_overdue(&mut self, now: Instant) {
-        let patience = self.patience(bound::REPLY);
-        let heard = self.link.as_ref().is_some_and(|(_, link)| {
+        if self.prolong(now) {
+            self.await_reply(now);
+        } else {
+            self.give_up_stepwise(now);
+        }
+    }
+
+    /// The SNAPT may still be taking in what this side had under way on a slow network.
+    fn ok_overdue(&mut self, now: Instant) {
+        if self.prolong(now) {
+            self.await_ok_longer(now);
+        } else {
+            self.give_up_stepwise(now);
+        }
+    }
+
+    /// Whether the SNAPT answered the probe, so that its answer to the order may only be late.
+    fn prolong(&mut self, now: Instant) -> bool {
+        let patience = self.patience(bound::PROGRESS);
+        let lives = self.link.as_ref().is_some_and(|(_, link)| {
             link.unanswered_since.is_none() && link.last_heard + patience >= now
         });
         match &mut self.switch {
-            Some(switch) if heard && switch.extensions < bound::REPLY_EXTENSIONS => {
+            Some(switch) if lives && switch.extensions < bound::REPLY_EXTENSIONS => {
                 switch.extensions += 1;
-                self.await_reply(now);
+                true
             }
-            _ => self.give_up_stepwise(now),
+            Some(_) | None => false,
         }
     }
 

@@ -248,6 +248,4 @@ pub mod bound {
     /// Frames that may queue on a control channel while the other side does not read. Beyond it the
     /// other side asks without listening.
     pub const QUEUED_FRAMES: usize = 4096;
-    /// How long the other side's trail is awaited after the gap is known.
-    pub const TRAIL: Duration = Duration::from_secs(2);
 }

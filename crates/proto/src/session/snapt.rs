@@ -338,6 +338,11 @@ impl Snapt {
             && let Some(link) = self.links.get_mut(&state.link)
         {
             link.link.heard(now);
+            self.streams.heard(conduit);
+            if self.phase == SnaptPhase::AwaitMarkers {
+                let patience = self.patience(conduit, bound::PROGRESS);
+                self.timers.set(Timer::Markers, now + patience);
+            }
         }
     }
 
@@ -432,7 +437,7 @@ impl Snapt {
             Frame::Detach => self.release(true),
             _ => return Err(PeerMisbehaved::NotAllowed("a control frame of a SNAPT")),
         }
-        Ok(())
+        self.streams.check_flood(control)
     }
 
     fn handle_probe_reply(&mut self, control: ConduitId, token: u64, now: Instant) {
@@ -483,6 +488,8 @@ impl Snapt {
     /// A new instance of the CNAPT has given its first order: everything of the old one ends before
     /// anything more is read.
     fn take_over(&mut self, instance: Instance) {
+        self.streams.stop_forwarding();
+        self.streams.take_off_conduits();
         let old: Vec<ConduitId> = self
             .links
             .iter()
@@ -583,12 +590,6 @@ impl Snapt {
         state.marker_arrived = true;
         if counts {
             self.markers += 1;
-        }
-        if self.phase == SnaptPhase::AwaitMarkers {
-            self.timers.set(
-                Timer::Markers,
-                now + self.patience(conduit, bound::PROGRESS),
-            );
         }
         self.check_markers(now);
     }

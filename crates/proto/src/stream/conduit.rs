@@ -11,6 +11,7 @@ use std::io::IoSlice;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use super::PeerMisbehaved;
 use super::record::{Acknowledge, Opening, Stream};
 use super::table::Streams;
 use crate::session::{Close, Output, bound};
@@ -52,6 +53,8 @@ pub(crate) struct Conduit {
     pub(crate) load: usize,
     pub(crate) marker: Marker,
     pub(crate) marker_arrived: bool,
+    /// An OPEN went unanswered on it: a NAT may have forgotten it. Others are preferred.
+    pub(crate) suspect: bool,
     /// The shell has been told that there is something to send, or has not asked in vain since.
     pub(crate) awake: bool,
 }
@@ -67,6 +70,7 @@ impl Conduit {
             load: 0,
             marker: Marker::None,
             marker_arrived: false,
+            suspect: false,
             awake: false,
         }
     }
@@ -349,7 +353,14 @@ impl Streams {
                 Some(**id) != self.current
                     && (self.is_usable(**id) || self.is_spare_of_current(conduit))
             })
-            .min_by_key(|(id, conduit)| (conduit.load, conduit.number.is_none(), **id))
+            .min_by_key(|(id, conduit)| {
+                (
+                    conduit.suspect,
+                    conduit.load,
+                    conduit.number.is_none(),
+                    **id,
+                )
+            })
             .map(|(id, _)| *id)
     }
 
@@ -387,8 +398,7 @@ impl Streams {
         self.maintain_spares();
     }
 
-    /// Queues a frame of the link or the session. A conduit on which too many wait is given up: the
-    /// other side asks without reading.
+    /// Queues a frame of the link or the session.
     pub(crate) fn push_frame(&mut self, conduit: ConduitId, frame: Frame) {
         let Some(state) = self.conduits.get_mut(&conduit) else {
             return;
@@ -398,12 +408,25 @@ impl Streams {
                 .frames
                 .retain(|queued| !matches!(queued, Frame::ProbeReply { .. }));
         }
-        if state.frames.len() >= bound::QUEUED_FRAMES {
-            self.close_conduit(conduit, Close::Reset);
-            return;
-        }
         state.frames.push_back(frame);
         self.wake(conduit);
+    }
+
+    /// A side that asks and asks without reading the answers is cut off.
+    pub(crate) fn check_flood(&self, conduit: ConduitId) -> Result<(), PeerMisbehaved> {
+        match self.conduits.get(&conduit) {
+            Some(state) if state.frames.len() > bound::QUEUED_FRAMES => {
+                Err(PeerMisbehaved::DoesNotRead)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Something came by this conduit: it is not dead.
+    pub(crate) fn heard(&mut self, conduit: ConduitId) {
+        if let Some(state) = self.conduits.get_mut(&conduit) {
+            state.suspect = false;
+        }
     }
 
     /// Takes a conduit out of use; what was queued on it goes along.
@@ -467,7 +490,7 @@ fn push_opening(
         Opening::Confirmed => return,
         Opening::Sent { on: Some(on), .. } if on == conduit => return,
         Opening::NotSent { .. } => patience,
-        Opening::Sent { patience, .. } => patience * 2,
+        Opening::Sent { patience: last, .. } => patience.max(2 * last),
     };
     stream.send.rewind();
     stream.opening = Opening::Sent {

@@ -118,6 +118,9 @@ pub enum PeerMisbehaved {
     /// A frame that the sender's role does not allow, or not in this state.
     #[error("a frame that is not allowed here: {0}")]
     NotAllowed(&'static str),
+    /// Questions without end, and no answer read.
+    #[error("asks without reading the answers")]
+    DoesNotRead,
     /// A CNAPT ID that is not that of the connection's key.
     #[error("the CNAPT ID is not that of the key")]
     WrongIdentity,

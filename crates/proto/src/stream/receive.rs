@@ -116,8 +116,8 @@ impl ReceiveHalf {
 
     /// The caller of a [`Accepted::Direct`] wrote the first `written` of `bytes`.
     pub(crate) fn direct_delivered(&mut self, bytes: &[u8], written: usize, now: Instant) {
-        self.delivering = false;
-        if self.is_over() {
+        // Not so: the stream of that delivery is gone, and this one has its name.
+        if !std::mem::replace(&mut self.delivering, false) || self.is_over() {
             return;
         }
         // Another conduit may have stored the same bytes, and more, in the meantime.
@@ -291,8 +291,8 @@ impl ReceiveHalf {
 
     /// The application took the first `count` of `bytes`, which came from [`Self::take`].
     pub(crate) fn delivered(&mut self, mut bytes: Bytes, count: usize, now: Instant) {
-        self.delivering = false;
-        if self.is_over() {
+        // Not so: the stream of that delivery is gone, and this one has its name.
+        if !std::mem::replace(&mut self.delivering, false) || self.is_over() {
             return;
         }
         bytes.advance(count);

@@ -147,8 +147,9 @@ impl Stream {
     pub(crate) fn say_again(&mut self) {
         self.used.clear();
         self.send.rewind();
-        if let Opening::Sent { on, .. } = &mut self.opening {
+        if let Opening::Sent { on, patience, .. } = &mut self.opening {
             *on = None;
+            *patience = Duration::ZERO;
         }
         self.stop_due = self.receive.stop_code().is_some() && !self.receive.end_has_arrived();
     }

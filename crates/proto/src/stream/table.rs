@@ -719,7 +719,7 @@ impl Streams {
                         patience,
                     };
                     self.deactivate(id);
-                    self.unplace(id);
+                    self.leave_suspect_place(id);
                     self.queue(id);
                 }
                 Opening::NotSent { .. } | Opening::Sent { .. } | Opening::Confirmed => {}
@@ -727,10 +727,14 @@ impl Streams {
         }
     }
 
-    fn unplace(&mut self, id: StreamId) {
-        if let Some(stream) = self.streams.get_mut(&id) {
-            stream.place = None;
-            stream.queued = false;
+    fn leave_suspect_place(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        stream.queued = false;
+        let place = stream.place.take();
+        if let Some(conduit) = place.and_then(|place| self.conduits.get_mut(&place)) {
+            conduit.suspect = true;
         }
     }
 
