@@ -3,15 +3,16 @@
 //! Their sockets give up after [`PATIENCE`]: an application that hears nothing for so long has seen an
 //! error.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use handover_sandbox::Namespace;
+use socket2::SockRef;
 
 use crate::gate::Gate;
 use crate::payload::{CHUNK, DIGEST_LENGTH, Payload, Producer, Running, digest_of};
@@ -37,6 +38,11 @@ impl<T: Send + 'static> Application<T> {
             name: name.to_owned(),
             thread: thread.with_context(|| format!("start {name}"))?,
         })
+    }
+
+    /// Whether it has come to its end.
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
     }
 
     /// Waits for its end; its error is the scenario's.
@@ -92,11 +98,13 @@ pub fn download(mut stream: TcpStream, payload: Payload, gate: &Gate) -> Result<
     receive(stream, payload, gate)
 }
 
-/// Sends to a [`crate::servers::Sink`] until `stop` and compares what arrived; returns its length.
-pub fn upload_until(mut stream: TcpStream, stop: &Stop) -> Result<u64> {
+/// Sends to a [`crate::servers::Sink`] until `stop`, adding to `tally` what the socket took, and compares
+/// what arrived; returns its length.
+pub fn upload_until(mut stream: TcpStream, stop: &Stop, tally: &AtomicU64) -> Result<u64> {
     let mut producer = Producer::new(20);
     while !stop.is_stopped() {
         stream.write_all(producer.next()).context("upload")?;
+        tally.fetch_add(CHUNK as u64, Ordering::Relaxed);
     }
     stream.shutdown(Shutdown::Write)?;
     let sent = producer.finish();
@@ -178,6 +186,25 @@ pub fn ask(stream: &mut TcpStream, number: u64) -> Result<()> {
     let answer = u64::from_be_bytes(answer);
     ensure!(answer == number, "asked {number}, answered {answer}");
     Ok(())
+}
+
+/// Ends a connection as a program does that breaks off: with a reset.
+pub fn reset(stream: TcpStream) -> Result<()> {
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+    Ok(())
+}
+
+/// Reads on until the connection is reset; an end in order would be a lie.
+pub fn ensure_reset(stream: &mut TcpStream) -> Result<()> {
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        match stream.read(&mut chunk) {
+            Ok(0) => bail!("the connection ended as if all were well"),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(()),
+            Err(error) => return Err(error).context("wait for a reset"),
+        }
+    }
 }
 
 /// Fails unless the stream ends here, cleanly.

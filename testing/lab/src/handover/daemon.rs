@@ -84,6 +84,11 @@ impl Daemon {
         self.json(&["status"])
     }
 
+    /// `handover networks --json`.
+    pub fn networks(&self) -> Result<Value> {
+        self.json(&["networks"])
+    }
+
     /// `handover trace --json`.
     pub fn trace(&self) -> Result<Value> {
         self.json(&["trace"])

@@ -1,6 +1,10 @@
 //! The scenarios, one file each.
 
+mod dead_order;
+mod farewell;
 mod first_session;
+mod half_closed;
+mod killed;
 mod lab_address;
 mod lab_curl;
 mod lab_cut;
@@ -9,6 +13,19 @@ mod lab_link_down;
 mod lab_openssh;
 mod lab_readers;
 mod main_job;
+mod orders;
+mod outage;
+mod port_taken;
+mod refused_target;
+mod resets;
+mod same_network;
+mod server_first;
+mod still_reader;
+mod strangers;
+mod switch_timeout;
+mod two_clients;
+mod unread;
+mod world;
 
 use crate::facility::Facility;
 use crate::openssh;
@@ -63,6 +80,108 @@ pub const ALL: &[Scenario] = &[
         about: "curl and an echo live through a planned and an unexpected switch, in the spec's order",
         needs: &[Facility::Tun, Facility::Program("curl")],
         run: first_session::run,
+    },
+    Scenario {
+        name: "outage_60s",
+        about: "a producer that never stops waits through an outage of a minute",
+        needs: &[Facility::Tun],
+        run: outage::run,
+    },
+    Scenario {
+        name: "order_on_a_dead_network",
+        about: "an order on a silently dead network goes on with the starred steps",
+        needs: &[Facility::Tun],
+        run: dead_order::run,
+    },
+    Scenario {
+        name: "unread_upload",
+        about: "an upload whose application reads nothing is held up by no answer",
+        needs: &[Facility::Tun],
+        run: unread::run,
+    },
+    Scenario {
+        name: "still_reader",
+        about: "a reader that stands still holds up no switch and nobody else",
+        needs: &[Facility::Tun],
+        run: still_reader::run,
+    },
+    Scenario {
+        name: "resets",
+        about: "an application's reset stays a reset, with bytes queued and across a switch",
+        needs: &[Facility::Tun],
+        run: resets::run,
+    },
+    Scenario {
+        name: "farewell",
+        about: "send 5 MB, close, network away: all of it arrives",
+        needs: &[Facility::Tun],
+        run: farewell::run,
+    },
+    Scenario {
+        name: "client_killed",
+        about: "a client that is killed and started again resets the old connections",
+        needs: &[Facility::Tun],
+        run: killed::run_client,
+    },
+    Scenario {
+        name: "server_killed",
+        about: "a server that is killed and started again resets the old connections",
+        needs: &[Facility::Tun],
+        run: killed::run_server,
+    },
+    Scenario {
+        name: "refused_target",
+        about: "a server application that is not there is a reset, not a silence",
+        needs: &[Facility::Tun],
+        run: refused_target::run,
+    },
+    Scenario {
+        name: "half_closed",
+        about: "either side closes its half; the other half lives through a switch",
+        needs: &[Facility::Tun],
+        run: half_closed::run,
+    },
+    Scenario {
+        name: "two_clients",
+        about: "two clients switch at one server and do not disturb each other",
+        needs: &[Facility::Tun],
+        run: two_clients::run,
+    },
+    Scenario {
+        name: "switch_timeout",
+        about: "a client that is silent for too long is released and begins anew",
+        needs: &[Facility::Tun],
+        run: switch_timeout::run,
+    },
+    Scenario {
+        name: "strangers",
+        about: "an unknown key and a wrong server key are kept out and say so",
+        needs: &[Facility::Tun],
+        run: strangers::run,
+    },
+    Scenario {
+        name: "same_network",
+        about: "a change of address on the only network is a switch",
+        needs: &[Facility::Tun],
+        run: same_network::run,
+    },
+    Scenario {
+        name: "server_first",
+        about: "a server application may speak first",
+        needs: &[Facility::Tun],
+        run: server_first::run,
+    },
+    Scenario {
+        name: "port_taken",
+        about: "a port that is taken is a line in the status, and retried",
+        needs: &[Facility::Tun],
+        run: port_taken::run,
+    },
+    Scenario {
+        name: "orders",
+        about: "mistaken and simultaneous orders each get their own answer",
+        needs: &[Facility::Tun],
+        run: orders::run,
     },
     Scenario {
         name: "main_job",

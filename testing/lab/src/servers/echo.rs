@@ -28,7 +28,8 @@ impl Echo {
     }
 }
 
-fn echo(mut stream: TcpStream) -> io::Result<()> {
+/// Serves one connection, to its end.
+pub fn echo(mut stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = vec![0; BUFFER];
     loop {

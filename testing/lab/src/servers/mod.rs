@@ -5,6 +5,7 @@ mod discard;
 mod echo;
 mod endless;
 mod http;
+mod manual;
 mod sink;
 mod source;
 
@@ -17,9 +18,10 @@ use anyhow::{Context, Result};
 use handover_sandbox::Namespace;
 
 pub use discard::Discard;
-pub use echo::Echo;
+pub use echo::{Echo, echo};
 pub use endless::Endless;
 pub use http::Http;
+pub use manual::Manual;
 pub use sink::Sink;
 pub use source::{REQUEST_LENGTH, Source};
 

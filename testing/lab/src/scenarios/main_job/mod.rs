@@ -80,6 +80,8 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
     }
     workload.wait_for_answers(ANSWERS_BETWEEN)?;
     workload.finish(lab)?;
+    // Conduits that the applications needed stay for the next ones; a switch renews them all.
+    switch(lab, &mut handover)?;
     before.ensure_restored(lab, &mut handover)
 }
 

@@ -12,8 +12,8 @@ use crate::wait::wait_until;
 /// Until the last conduit of the last stream is closed: the closing of a link takes some seconds.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Spare conduits come and go, and each is a descriptor: at most so many beyond those at the start.
-const DESCRIPTORS: usize = 8;
+/// At the start the spare conduits may not be there yet; the control socket may be in use.
+const DESCRIPTORS: usize = 4;
 
 /// The runtime may keep a few threads for what blocks, as the resolver.
 const THREADS: usize = 2;

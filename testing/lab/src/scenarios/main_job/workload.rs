@@ -178,7 +178,7 @@ fn start_counting(
     let mut all = Vec::new();
     let (stream, told) = (servers.enter(topology, SINK)?, stop.clone());
     all.push(Application::start("upload", move || {
-        upload_until(stream, &told)
+        upload_until(stream, &told, &AtomicU64::new(0))
     })?);
     let (stream, told) = (servers.enter(topology, ENDLESS)?, stop.clone());
     all.push(Application::start("download", move || {

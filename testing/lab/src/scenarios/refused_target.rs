@@ -1,0 +1,27 @@
+//! A server application that is not there: the client application sees a reset, and soon.
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+
+use super::world::{LIMIT, NETWORKS, two_networks};
+use crate::application::{Application, ensure_reset, enter};
+use crate::handover::{Handover, Service};
+use crate::scenario::Lab;
+use crate::topology::SERVER;
+
+pub(super) fn run(lab: &Lab) -> Result<()> {
+    let topology = two_networks()?;
+    let service = Service {
+        name: "nobody",
+        // No program of the lab ever listens below 1024.
+        target: SocketAddr::new(SERVER.into(), 9),
+        port: 7000,
+    };
+    let handover = Handover::start(lab, &topology, &[service], &NETWORKS, "")?;
+    let mut stream = enter(&topology.device, service.entrance())?;
+    let application = Application::start("client", move || ensure_reset(&mut stream))?;
+    application.finish(LIMIT)?;
+    drop(handover);
+    Ok(())
+}
