@@ -1,7 +1,8 @@
 //! The data path: conduit tasks and application sockets, shared by the CNAPT and the SNAPT.
 //!
-//! A session's machine and its streams live in a [`Hub`], behind one lock that is held for the time
-//! of a few comparisons and never across a system call. Three kinds of task come to it:
+//! A session's machine and its streams live in a [`Hub`], behind one lock that is never held across a
+//! system call. Payloads change hands by reference under it; copied are only bytes that an
+//! application's socket does not take at once. Three kinds of task come to it:
 //!
 //! - a *conduit task* owns one TLS connection. It reads frames, writes the bytes that are in order
 //!   straight to the application's socket, and sends what the streams have for this conduit.
@@ -10,8 +11,9 @@
 //! - the module's *session task* dials, accepts, listens and answers the user. No byte of a stream
 //!   passes it.
 //!
-//! So a byte costs, in each module: one read, one copy into the replay buffer's chunk or out of the
-//! TLS record, one lock to hand it over, one lock to fetch it, one write.
+//! So a piece of data costs, in each module, one read, one write, and one copy: into a TLS record where
+//! it leaves, out of one where it arrives. On the way out it takes one lock to hand it over and one to
+//! fetch it; on the way in one to merge it and one to say that it was delivered.
 
 mod application;
 mod conduit;
