@@ -9,6 +9,7 @@
 //! Exit status 0 says that everything was as it should be, see [`verdict`]. The daemons and the directory with their
 //! files are gone afterwards, whatever the end, as long as it is not SIGKILL that ends the demo itself.
 
+mod configuration;
 mod daemons;
 mod directory;
 mod forwarder;
@@ -16,6 +17,7 @@ mod hosts;
 mod lines;
 mod play;
 mod stage;
+mod tally;
 mod traffic;
 mod verdict;
 

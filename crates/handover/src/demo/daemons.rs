@@ -17,18 +17,8 @@ use tokio::process::Child;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, interval, timeout};
 
+use super::configuration::{self, Service};
 use super::stage::{Host, Network, Stage};
-
-/// A server application that is to be reached through the daemons.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Service {
-    /// Its name in the server's configuration.
-    pub(super) name: &'static str,
-    /// Where it listens, on the server's loopback address.
-    pub(super) target: u16,
-    /// Where the client's applications find it, on the device's loopback address.
-    pub(super) port: u16,
-}
 
 /// Both daemons, killed when this goes.
 #[derive(Debug)]
@@ -68,8 +58,8 @@ impl Daemons {
     ) -> anyhow::Result<ClientStatus> {
         let server_key = PrivateKey::create_file(&self.server.file("key"))?.public_key();
         let client_key = PrivateKey::create_file(&self.client.file("key"))?.public_key();
-        let server = server_configuration(stage, &client_key.to_string(), services);
-        let client = client_configuration(stage, &server_key.to_string());
+        let server = configuration::server(stage, client_key, services);
+        let client = configuration::client(stage, server_key);
         fs::write(self.server.file("toml"), server)?;
         fs::write(self.client.file("toml"), client)?;
         self.server.start(stage)?;
@@ -235,56 +225,6 @@ fn is_ready(status: &ClientStatus, services: usize) -> bool {
             .filter(|service| !service.listening.is_empty())
             .count()
             == services
-}
-
-fn server_configuration(stage: &Stage, client_key: &str, services: &[Service]) -> String {
-    let mut text = format!(
-        r#"listen = "{}"
-key = "server.key"
-control = "server.sock"
-
-[[client]]
-name = "device"
-key = "{client_key}"
-"#,
-        stage.server()
-    );
-    for Service { name, target, port } in services {
-        text += &format!(
-            r#"
-[[service]]
-name = "{name}"
-protocol = "tcp"
-target = "127.0.0.1:{target}"
-port = {port}
-"#
-        );
-    }
-    text
-}
-
-fn client_configuration(stage: &Stage, server_key: &str) -> String {
-    let mut text = format!(
-        r#"server = "{}"
-server_key = "{server_key}"
-key = "client.key"
-control = "client.sock"
-bind = "127.0.0.1"
-"#,
-        stage.server_as_seen_by_the_client()
-    );
-    for network in Network::ALL {
-        let (interface, address) = stage.path(network);
-        text += &format!(
-            r#"
-[[network]]
-name = "{network}"
-interface = "{interface}"
-address = "{address}"
-"#
-        );
-    }
-    text
 }
 
 /// Both daemons are up in a tenth of a second; a machine that is busy with a compiler takes longer.

@@ -4,22 +4,21 @@
 //! lasts as long as it is watched, and take no account of what a network can carry: after a pause the sender catches
 //! up. An application that sees an error is a failure of the demo, and so is one that sees its end too early.
 
-use std::fmt;
 use std::net::{Ipv4Addr, TcpListener as StdListener, TcpStream as StdStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, ensure};
-use aws_lc_rs::digest::{Context as Hash, SHA256};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
-use super::daemons::Service;
+use super::configuration::Service;
 use super::stage::{Host, Stage};
+use super::tally::{Figure, Tally};
 
 /// A connection, by what it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,67 +213,6 @@ impl Traffic {
     }
 }
 
-/// Some bytes: how many, and their SHA-256.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) struct Figure {
-    pub(super) bytes: u64,
-    sha256: Vec<u8>,
-}
-
-impl Figure {
-    /// The beginning of the hash: enough for an eye. They are compared whole.
-    pub(super) fn short_hash(&self, bytes: usize) -> String {
-        let shown = self.sha256.iter().take(bytes);
-        shown.map(|byte| format!("{byte:02x}")).collect::<String>() + "…"
-    }
-
-    #[cfg(test)]
-    pub(super) fn of(bytes: &[u8]) -> Self {
-        let tally = Tally::default();
-        tally.add(bytes);
-        tally.figure()
-    }
-}
-
-impl fmt::Debug for Figure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes, SHA-256 {:02x?}", self.bytes, self.sha256)
-    }
-}
-
-/// Bytes that pass: a count and a running hash.
-struct Tally(Mutex<(u64, Hash)>);
-
-impl Default for Tally {
-    fn default() -> Self {
-        Self(Mutex::new((0, Hash::new(&SHA256))))
-    }
-}
-
-impl fmt::Debug for Tally {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Tally").field(&self.figure()).finish()
-    }
-}
-
-impl Tally {
-    fn add(&self, bytes: &[u8]) {
-        let mut tally = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tally.0 += bytes.len() as u64;
-        tally.1.update(bytes);
-    }
-
-    fn figure(&self) -> Figure {
-        let (bytes, hash) = self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let sha256 = hash.finish().as_ref().to_vec();
-        Figure { bytes, sha256 }
-    }
-}
-
 async fn send(
     stream: &mut (impl AsyncWrite + Unpin),
     tally: &Tally,
@@ -402,10 +340,5 @@ mod tests {
         let (ticked, ()) = tokio::join!(ticks, answer);
         let error = ticked.unwrap_err().to_string();
         assert!(error.ends_with("back for 1"), "{error}");
-    }
-
-    #[test]
-    fn a_hash_is_the_published_one() {
-        assert_eq!(Figure::of(b"abc").short_hash(8), "ba7816bf8f01cfea…");
     }
 }

@@ -149,7 +149,7 @@ mod tests {
 
     use handover_control::Procedure;
 
-    use super::super::traffic::Figure;
+    use super::super::tally::Figure;
     use super::*;
 
     #[test]
