@@ -844,14 +844,18 @@ impl Cnapt {
     /// The current link is given up.
     fn lose_link(&mut self, reason: Loss, now: Instant) {
         let network = self.network;
+        let since = self
+            .link
+            .as_ref()
+            .map_or(now, |(_, link)| link.lost_since(now));
         self.streams.stop_forwarding();
         self.close_conduits(Close::Reset);
         self.close_link(Close::Reset);
         match self.phase {
             Phase::Attached => {
                 self.streams.take_off_conduits();
-                self.streams.start_gap(now);
-                self.lost = Some((network, now));
+                self.streams.start_gap(since);
+                self.lost = Some((network, since));
                 self.phase = Phase::Detached;
                 self.timers = Timers::default();
                 if let Some(network) = network {
@@ -879,6 +883,11 @@ impl Cnapt {
             .switch
             .filter(|one| one.procedure == Procedure::Stepwise)
         {
+            let since = self
+                .link
+                .as_ref()
+                .map_or(now, |(_, link)| link.lost_since(now));
+            self.streams.gap_began(since);
             self.begin_starred(switch.to, switch.ordered, now);
         }
     }

@@ -76,6 +76,11 @@ impl Link {
         least.max(4 * self.round_trip)
     }
 
+    /// When the loss that is noticed now began: with the silence, if there was one.
+    pub(crate) fn lost_since(&self, now: Instant) -> Instant {
+        self.unanswered_since.map_or(now, |_| self.last_heard)
+    }
+
     /// What was concluded from silence is void: the process slept.
     pub(crate) const fn forgive(&mut self, now: Instant) {
         self.heard(now);

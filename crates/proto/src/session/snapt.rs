@@ -318,7 +318,7 @@ impl Snapt {
     fn await_unexpected(&mut self, now: Instant) {
         if self.phase == SnaptPhase::Attached {
             self.trail.clear();
-            self.streams.start_gap(now);
+            self.streams.start_gap(self.last_heard(now));
         }
         self.streams.stop_forwarding();
         self.streams.take_off_conduits();
@@ -330,6 +330,15 @@ impl Snapt {
         self.streams
             .outputs
             .push_back(Output::Event(Event::Detached));
+    }
+
+    /// When the link that carries was heard last: its loss began after that.
+    fn last_heard(&self, now: Instant) -> Instant {
+        let current = self
+            .streams
+            .current
+            .and_then(|control| self.links.get(&control));
+        current.map_or(now, |link| link.link.last_heard)
     }
 
     /// Something came by this conduit.
@@ -673,7 +682,7 @@ impl Snapt {
             self.trail.clear();
         }
         if !waiting {
-            self.streams.start_gap(now);
+            self.streams.start_gap(self.last_heard(now));
         }
         self.number = number;
         self.complete = false;

@@ -29,6 +29,11 @@ impl GapMeter {
         };
     }
 
+    /// What the switch is about began at `at`, if that was earlier.
+    pub(crate) fn began(&mut self, at: Instant) {
+        self.started = self.started.map(|started| started.min(at));
+    }
+
     /// The switch is over; pauses that it caused may still be going on.
     pub(crate) const fn end(&mut self, now: Instant) {
         self.ended = Some(now);

@@ -964,14 +964,19 @@ impl Streams {
             .sum()
     }
 
-    pub(crate) fn start_gap(&mut self, now: Instant) {
+    pub(crate) fn start_gap(&mut self, at: Instant) {
         let flowing = self.streams.values().filter(|stream| {
             stream
                 .receive
                 .last_delivered
-                .is_some_and(|last| last + FLOWING >= now)
+                .is_some_and(|last| last + FLOWING >= at)
         });
-        self.gap.start(flowing.map(|stream| stream.id), now);
+        self.gap.start(flowing.map(|stream| stream.id), at);
+    }
+
+    /// The loss that the switch is about began before the order.
+    pub(crate) fn gap_began(&mut self, at: Instant) {
+        self.gap.began(at);
     }
 
     pub(crate) const fn end_gap(&mut self, now: Instant) {
