@@ -356,6 +356,12 @@ impl Daemon {
 
     fn link_up(&mut self, link: LinkNumber, path: Path, conduit: Conduit) {
         let id = self.hub.next_conduit_id();
+        // A server that does not know the key hangs up after the handshake, and cannot say why.
+        let key = self.config.key.public_key();
+        let error = format!(
+            "the server has not accepted this client yet: its configuration needs a [[client]] with key = \"{key}\""
+        );
+        self.networks.failed(path.network, error);
         self.link = Some((id, path));
         self.hub.spawn_conduit(id, conduit, |machine, now| {
             machine.control_up(link, id, now)
