@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use handover_sandbox::Namespace;
 use serde_json::Value;
 
+use super::START_LIMIT;
 use super::binary::ensure_success;
 use crate::log::Log;
 use crate::process::Usage;
@@ -69,6 +70,12 @@ impl Daemon {
     /// The program itself: its lines, signals to it.
     pub const fn program(&mut self) -> &mut Program {
         &mut self.program
+    }
+
+    /// Waits until it has said that it is up.
+    pub(super) fn wait_until_up(&self) -> Result<()> {
+        let line = format!("{} up", self.launch.role);
+        self.program.wait_for_line(&line, START_LIMIT).map(drop)
     }
 
     /// Starts it again with the same configuration and key, after killing it if it still runs. Nobody

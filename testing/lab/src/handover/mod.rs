@@ -118,6 +118,8 @@ impl Handover {
         let server = site
             .launch("server", "server")
             .start(&topology.server, &configuration)?;
+        // A client that finds nobody on its first network would try the next.
+        server.wait_until_up()?;
         let client = site.start_client(topology, client, &server_key)?;
         let mut handover = Self {
             server,
