@@ -68,6 +68,8 @@ struct Switch {
     /// The network that was ordered, if the switch is on its way back from it.
     failed: Option<NetworkId>,
     started: Instant,
+    /// The old network was left in good order, and can be gone back to.
+    left_whole: bool,
     /// Every marker came, both ways, as far as is known.
     complete: bool,
     /// The SNAPT's OK_TO_REDIRECTION came, with its view of `complete`.
@@ -462,6 +464,7 @@ impl Cnapt {
             to,
             failed: None,
             started: now,
+            left_whole: false,
             complete: true,
             ok: None,
             extensions: 0,
@@ -620,6 +623,9 @@ impl Cnapt {
         self.close_conduits(Close::Drain);
         self.mark(Step::cnapt(20), now);
         self.close_link(Close::Drain);
+        if let Some(switch) = &mut self.switch {
+            switch.left_whole = true;
+        }
         self.mark(Step::cnapt(21), now);
         for step in 22..=27 {
             // Networks are opened and closed by their owner; the rest follows with the dialling.
@@ -647,6 +653,7 @@ impl Cnapt {
             to,
             failed: None,
             started,
+            left_whole: false,
             complete: false,
             ok: None,
             extensions: 0,
@@ -900,7 +907,7 @@ impl Cnapt {
         self.close_link(Close::Reset);
         self.streams.take_off_conduits();
         let back = switch.from.filter(|from| {
-            switch.procedure == Procedure::Stepwise && *from != switch.to && switch.failed.is_none()
+            switch.left_whole && *from != switch.to && switch.failed.is_none()
         });
         if let Some(back) = back {
             self.switch = Some(Switch {
