@@ -8,7 +8,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use handover_sandbox::Namespace;
@@ -22,6 +22,9 @@ use crate::wait::wait_until;
 
 /// How long an application waits for the network: longer than any outage of a scenario.
 pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// So long without a byte taken means that every queue is full.
+const STANDSTILL: Duration = Duration::from_millis(500);
 
 /// An application at work.
 #[derive(Debug)]
@@ -103,7 +106,7 @@ pub fn download(mut stream: TcpStream, payload: Payload, gate: &Gate) -> Result<
 pub fn upload_until(mut stream: TcpStream, stop: &Stop, tally: &AtomicU64) -> Result<u64> {
     let mut producer = Producer::new(20);
     while !stop.is_stopped() {
-        stream.write_all(producer.next()).context("upload")?;
+        stream.write_all(producer.produce()).context("upload")?;
         tally.fetch_add(CHUNK as u64, Ordering::Relaxed);
     }
     stream.shutdown(Shutdown::Write)?;
@@ -186,6 +189,20 @@ pub fn ask(stream: &mut TcpStream, number: u64) -> Result<()> {
     let answer = u64::from_be_bytes(answer);
     ensure!(answer == number, "asked {number}, answered {answer}");
     Ok(())
+}
+
+/// Writes to somebody who does not read, until every queue on the way is full.
+pub fn fill(stream: &TcpStream) -> Result<()> {
+    stream.set_nonblocking(true)?;
+    let mut since = Instant::now();
+    let mut writer = stream;
+    wait_until("every queue to be full", PATIENCE, || {
+        while writer.write(&[7; CHUNK]).is_ok() {
+            since = Instant::now();
+        }
+        Ok(since.elapsed() >= STANDSTILL)
+    })?;
+    Ok(stream.set_nonblocking(false)?)
 }
 
 /// Ends a connection as a program does that breaks off: with a reset.

@@ -97,7 +97,7 @@ impl Producer {
     }
 
     /// The next chunk.
-    pub fn next(&mut self) -> &[u8] {
+    pub fn produce(&mut self) -> &[u8] {
         self.random.fill(&mut self.chunk);
         self.seen.update(&self.chunk);
         &self.chunk

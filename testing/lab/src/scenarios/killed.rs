@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 
 use super::world::Pair;
-use crate::application::ensure_reset;
+use crate::application::{ensure_reset, fill};
 use crate::handover::START_LIMIT;
 use crate::scenario::Lab;
 
@@ -50,12 +50,12 @@ pub(super) fn run_server(lab: &Lab) -> Result<()> {
     ensure_works(&pair)
 }
 
-/// One connection at rest, one with bytes under way both ways, one that is half-closed.
+/// One connection at rest, one with every queue full both ways, one that is half-closed.
 fn busy_and_idle(pair: &Pair) -> Result<Vec<(TcpStream, TcpStream)>> {
     let idle = pair.connect()?;
-    let (mut client, mut server) = pair.connect()?;
-    client.write_all(&[1; 100_000])?;
-    server.write_all(&[2; 100_000])?;
+    let (client, server) = pair.connect()?;
+    fill(&client)?;
+    fill(&server)?;
     let half_closed = pair.connect()?;
     half_closed.0.shutdown(Shutdown::Write)?;
     Ok(vec![idle, (client, server), half_closed])

@@ -1,6 +1,7 @@
 //! The scenarios, one file each.
 
 mod dead_order;
+mod dead_target;
 mod farewell;
 mod first_session;
 mod half_closed;
@@ -92,6 +93,12 @@ pub const ALL: &[Scenario] = &[
         about: "an order on a silently dead network goes on with the starred steps",
         needs: &[Facility::Tun],
         run: dead_order::run,
+    },
+    Scenario {
+        name: "order_to_a_dead_network",
+        about: "an order to a network that does not reach the server fails and comes back",
+        needs: &[Facility::Tun],
+        run: dead_target::run,
     },
     Scenario {
         name: "unread_upload",

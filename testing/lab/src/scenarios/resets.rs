@@ -1,20 +1,13 @@
 //! An application that breaks off with bytes still queued: the other side sees a reset, never an end,
 //! in both directions, also when the network is away at that moment and a switch comes after it.
 
-use std::io::Write;
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use super::world::{LIMIT, Pair};
-use crate::application::{ensure_reset, reset};
-use crate::payload::CHUNK;
+use crate::application::{ensure_reset, fill, reset};
 use crate::scenario::Lab;
-use crate::wait::wait_until;
-
-/// So long without a byte taken means that every queue is full.
-const STANDSTILL: Duration = Duration::from_millis(500);
 
 pub(super) fn run(lab: &Lab) -> Result<()> {
     let mut pair = Pair::start(lab)?;
@@ -44,18 +37,4 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
 fn break_off_when_full(stream: TcpStream) -> Result<()> {
     fill(&stream)?;
     reset(stream)
-}
-
-/// Writes until nothing has been taken for a while.
-fn fill(stream: &TcpStream) -> Result<()> {
-    stream.set_nonblocking(true)?;
-    let mut since = Instant::now();
-    let mut writer = stream;
-    wait_until("every queue to be full", LIMIT, || {
-        while writer.write(&[7; CHUNK]).is_ok() {
-            since = Instant::now();
-        }
-        Ok(since.elapsed() >= STANDSTILL)
-    })?;
-    Ok(stream.set_nonblocking(false)?)
 }

@@ -10,7 +10,7 @@ use crate::handover::{Client, Daemon};
 use crate::scenario::Lab;
 
 pub(super) fn run(lab: &Lab) -> Result<()> {
-    let pair = Pair::start(lab)?;
+    let mut pair = Pair::start(lab)?;
     let (mut client, server) = pair.connect()?;
     let stranger = Client {
         name: "stranger",
@@ -20,6 +20,11 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
     };
     pair.handover.make_stranger(stranger.name)?;
     let mut unknown = pair.handover.start_client(&pair.topology, &stranger)?;
+    let refusal = "is not allowed";
+    pair.handover
+        .server
+        .program()
+        .wait_for_line(refusal, LIMIT)?;
     ensure_kept_out(lab, &mut unknown)?;
     let fooled = Client {
         name: "second",
@@ -29,6 +34,7 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
     let mut fooled = pair
         .handover
         .start_client_of_another_server(&pair.topology, &fooled)?;
+    fooled.program().wait_for_line("not reached", LIMIT)?;
     ensure_kept_out(lab, &mut fooled)?;
 
     let status = pair.handover.server_status()?;

@@ -47,7 +47,7 @@ fn send(mut stream: TcpStream) -> io::Result<()> {
         })?;
     let mut producer = Producer::new(SEED);
     while !ended.load(Ordering::Relaxed) {
-        stream.write_all(producer.next())?;
+        stream.write_all(producer.produce())?;
     }
     stream.write_all(&producer.finish().to_bytes())?;
     stream.shutdown(Shutdown::Write)

@@ -20,7 +20,7 @@ const THREADS: usize = 2;
 
 /// What the allocator keeps of freed memory for later, in KiB: it returns only what lies at the top of
 /// its heaps.
-const MEMORY_KIB: u64 = 48 * 1024;
+const MEMORY_KIB: u64 = 16 * 1024;
 
 /// The use of both daemons, with a session but no stream.
 #[derive(Debug, Clone, Copy)]
