@@ -252,23 +252,33 @@ impl Conversation {
     }
 }
 
-fn byte(key: Key, writer: Side, offset: u64) -> u8 {
-    let direction = key.stream.0 << 8 | (key.run as u64) << 1 | u64::from(writer == Side::Snapt);
-    let word = mix(mix(direction).wrapping_add(offset / 8)).to_le_bytes();
-    word[usize::try_from(offset % 8).unwrap_or(0)]
+/// The eight bytes at `index * 8` of what the application at `writer` writes.
+const fn word(direction: u64, index: u64) -> [u8; 8] {
+    mix(direction.wrapping_add(index)).to_le_bytes()
+}
+
+fn direction(key: Key, writer: Side) -> u64 {
+    mix(key.stream.0 << 8 | (key.run as u64) << 1 | u64::from(writer == Side::Snapt))
+}
+
+/// The bytes that the application at `writer` writes from `offset` on.
+fn bytes_from(key: Key, writer: Side, offset: u64) -> impl Iterator<Item = u8> {
+    let direction = direction(key, writer);
+    let within = usize::try_from(offset % 8).unwrap_or(0);
+    (offset / 8..)
+        .flat_map(move |index| word(direction, index))
+        .skip(within)
 }
 
 /// What the application at `writer` writes from `offset` on.
 pub(crate) fn content(key: Key, writer: Side, offset: u64, count: u64) -> Bytes {
-    (offset..offset + count)
-        .map(|at| byte(key, writer, at))
-        .collect()
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    bytes_from(key, writer, offset).take(count).collect()
 }
 
 /// The first of `bytes` that is not what the application at `writer` wrote there.
 pub(crate) fn first_wrong(key: Key, writer: Side, offset: u64, bytes: &[u8]) -> Option<u64> {
-    (offset..)
-        .zip(bytes)
-        .find(|(at, found)| byte(key, writer, *at) != **found)
-        .map(|(at, _)| at)
+    let expected = bytes_from(key, writer, offset);
+    let wrong = expected.zip(bytes).position(|(one, other)| one != *other);
+    wrong.map(|index| offset + index as u64)
 }

@@ -109,6 +109,13 @@ impl Pipe {
         self.segments.front().map(|(arrives, _)| *arrives)
     }
 
+    /// A reset drops what is under way, but for what somebody holds back: it has been sent already.
+    pub(crate) fn reset(&mut self) {
+        if !self.held {
+            self.clear();
+        }
+    }
+
     pub(crate) fn clear(&mut self) {
         self.segments.clear();
         self.bytes = 0;

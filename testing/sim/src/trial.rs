@@ -71,8 +71,7 @@ impl Coverage {
                 | Event::Refused { .. }
                 | Event::Detached
                 | Event::Redirected { .. }
-                | Event::Released { .. }
-                | Event::PeerMisbehaved(_) => {}
+                | Event::Released { .. } => {}
             }
         }
         for (_, conversation) in world.conversations() {
@@ -139,7 +138,8 @@ fn act(world: &mut World, random: &mut Random, keys: &mut Vec<Key>) -> Result<()
         72..75 => world.change_address(network),
         75..85 => disturb_conduit(world, random),
         85..94 => disturb_application(world, random, keys),
-        94..96 => world.restart_cnapt(),
+        94 => world.restart_cnapt(),
+        95 => world.crash_cnapt(),
         96..98 => world.restart_snapt(),
         _ => world.decision_answers = !world.decision_answers,
     }

@@ -1,6 +1,6 @@
 //! What the shells of both modules do: outputs are carried out, applications are served.
 
-use handover_proto::session::{Event, NetworkId, Output, Phase};
+use handover_proto::session::{Event, NetworkId, Output, Phase, SnaptPhase};
 use handover_proto::stream::code;
 use handover_proto::{Side, StreamId};
 
@@ -63,7 +63,6 @@ impl World {
             }
             Event::SessionLost { .. } => self.session_lost = false,
             Event::Switched(_) | Event::Began { .. } => self.attempts = 0,
-            Event::PeerMisbehaved(error) => self.break_with(format!("{side:?}: {error}")),
             Event::Attached { .. }
             | Event::Settled { .. }
             | Event::Refused { .. }
@@ -285,7 +284,8 @@ impl World {
     }
 
     fn reset(&mut self, side: Side, stream: StreamId, code: u16) {
-        let lost = code == code::SESSION_LOST && self.session_lost;
+        let released = side == Side::Snapt && self.snapt.phase() == SnaptPhase::Released;
+        let lost = code == code::SESSION_LOST && (self.session_lost || released);
         let Some(key) = self.key(side, stream) else {
             return;
         };

@@ -106,6 +106,8 @@ pub struct World {
     frames: Vec<(Side, Frame)>,
     /// The conduit that is being read.
     reading: Option<ConduitId>,
+    /// Whether new connections hold back what goes to the SNAPT, until [`World::release`].
+    pub hold_new: bool,
     /// Whether frames are kept for [`World::saw`].
     pub recording: bool,
     /// Whether the decision task says that it is suspended.
@@ -144,6 +146,7 @@ impl World {
             events: Vec::new(),
             frames: Vec::new(),
             reading: None,
+            hold_new: false,
             recording: false,
             decision_answers: true,
             automatic: true,

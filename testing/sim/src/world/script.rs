@@ -180,8 +180,21 @@ impl World {
 
     /// The CNAPT's process ends and a new one starts: its connections are reset.
     pub fn restart_cnapt(&mut self) {
-        self.excuse_all();
         self.end_all(Side::Cnapt);
+        self.replace_cnapt();
+    }
+
+    /// The device dies and starts anew: what it sent may still arrive, and no connection is ended.
+    pub fn crash_cnapt(&mut self) {
+        for conduit in self.open_conduits(Side::Cnapt) {
+            self.shut(Side::Cnapt, conduit);
+            self.schedule(self.now + KEEPALIVE, Occurrence::Abandon { conduit });
+        }
+        self.replace_cnapt();
+    }
+
+    fn replace_cnapt(&mut self) {
+        self.excuse_all();
         self.run += 1;
         self.pools[0] = Default::default();
         self.cnapt = new_cnapt(self.run, &self.pools);
@@ -234,6 +247,17 @@ impl World {
     ///
     /// If the CNAPT takes no more.
     pub fn open(&mut self, client: Plan, server: Plan) -> Result<Key, Broken> {
+        let key = self.open_unpumped(client, server)?;
+        self.settle();
+        Ok(key)
+    }
+
+    /// As [`World::open`], but no conduit's task has run yet.
+    ///
+    /// # Errors
+    ///
+    /// If the CNAPT takes no more.
+    pub fn open_unpumped(&mut self, client: Plan, server: Plan) -> Result<Key, Broken> {
         let now = self.now;
         let stream = self
             .cnapt
@@ -252,7 +276,6 @@ impl World {
             excused: false,
         };
         self.begin(key, conversation);
-        self.settle();
         Ok(key)
     }
 
@@ -358,8 +381,7 @@ impl World {
             | Event::TakenOver { .. }
             | Event::Detached
             | Event::Redirected { .. }
-            | Event::Released { .. }
-            | Event::PeerMisbehaved(_) => None,
+            | Event::Released { .. } => None,
         })
     }
 

@@ -35,8 +35,9 @@ impl World {
                 let conduit = ConduitId(self.next_conduit);
                 self.next_conduit += 1;
                 let control = matches!(link, Dial::Link(_));
-                self.connections
-                    .insert(conduit, Connection::new(id, control, self.run));
+                let mut connection = Connection::new(id, control, self.run);
+                connection.pipe_to(Side::Snapt).held = self.hold_new;
+                self.connections.insert(conduit, connection);
                 let up = self.now + network.there + network.back;
                 self.schedule(up, Occurrence::Dialled { conduit, link });
             }
@@ -152,7 +153,7 @@ impl World {
             return;
         };
         if how == Close::Reset {
-            connection.pipe_to(side.other()).clear();
+            connection.pipe_to(side.other()).reset();
         } else {
             while self.write_some(side, conduit, true) {}
             if !rest.is_empty() {
@@ -164,7 +165,7 @@ impl World {
     }
 
     /// One end is closed: nothing that still comes is looked at.
-    fn shut(&mut self, side: Side, conduit: ConduitId) {
+    pub(super) fn shut(&mut self, side: Side, conduit: ConduitId) {
         if let Some(connection) = self.connections.get_mut(&conduit) {
             let end = connection.end(side);
             *end = Default::default();

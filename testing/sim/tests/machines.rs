@@ -1,0 +1,280 @@
+//! Bounds that an honest other side does not reach: one machine alone, fed by hand.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use handover_proto::session::{
+    Close, Cnapt, Event, NetworkId, Output, Phase, Snapt, SnaptOptions, SnaptPhase, Timer, bound,
+};
+use handover_proto::stream::{CreditPool, INITIAL_LIMIT, PeerMisbehaved, STREAMS, Streams};
+use handover_proto::wire::{
+    Attach, Attached, ClosedOld, Frame, Hello, RefusedCode, Renew, Role, VERSION,
+};
+use handover_proto::{CnaptId, ConduitId, Instance, Instant, LinkNumber, Side};
+
+const ID: CnaptId = CnaptId([9; 32]);
+const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const CONTROL: ConduitId = ConduitId(1);
+const SWITCH_TIMEOUT: Duration = Duration::from_secs(60);
+
+fn at(millis: u64) -> Instant {
+    Instant::from_micros(millis * 1_000)
+}
+
+fn renew(number: u64) -> Frame {
+    Frame::Renew(Renew {
+        number,
+        floor: 0,
+        last: true,
+        entries: Vec::new(),
+    })
+}
+
+fn closed(outputs: &[Output]) -> Vec<(ConduitId, Close)> {
+    let closed = outputs.iter().filter_map(|output| {
+        if let Output::Close { conduit, how, .. } = output {
+            Some((*conduit, *how))
+        } else {
+            None
+        }
+    });
+    closed.collect()
+}
+
+// === The CNAPT ===
+
+/// Up to ATTACHED over its first link.
+fn cnapt() -> Result<Cnapt, PeerMisbehaved> {
+    let streams = Streams::new(Side::Cnapt, [], CreditPool::default());
+    let mut cnapt = Cnapt::new(ID, Instance(1), Vec::new(), streams);
+    cnapt.attach(NetworkId(0), at(0));
+    cnapt.decision_suspended(at(0));
+    cnapt.control_up(LinkNumber(1), CONTROL, at(20));
+    let attached = Attached {
+        snapt: Instance(2),
+        session: 1,
+        virtual_ip: ADDRESS,
+        initial_limit: INITIAL_LIMIT,
+        streams: STREAMS,
+        services: Vec::new(),
+    };
+    cnapt.handle_frame(CONTROL, &Frame::Attached(attached), at(40))?;
+    Ok(cnapt)
+}
+
+fn outputs(cnapt: &mut Cnapt) -> Vec<Output> {
+    std::iter::from_fn(|| cnapt.poll_output()).collect()
+}
+
+#[test]
+fn cnapt_33_without_all_redirected_it_orders_anew_and_then_gives_up() -> Result<(), PeerMisbehaved>
+{
+    let mut cnapt = cnapt()?;
+    for number in 1..=u64::from(bound::RETRIES) + 1 {
+        cnapt.handle_frame(CONTROL, &renew(number), at(40))?;
+        assert_eq!(cnapt.phase(), Phase::AwaitAllRedirected);
+        assert!(cnapt.armed_timers().contains(&Timer::AllRedirected));
+        cnapt.handle_timer(Timer::AllRedirected, at(60_000));
+    }
+    assert_eq!(cnapt.phase(), Phase::Detached);
+    assert!(closed(&outputs(&mut cnapt)).contains(&(CONTROL, Close::Reset)));
+    Ok(())
+}
+
+#[test]
+fn an_all_redirected_of_another_number_ends_no_wait() -> Result<(), PeerMisbehaved> {
+    let mut cnapt = cnapt()?;
+    cnapt.handle_frame(CONTROL, &renew(1), at(40))?;
+    for (number, phase) in [
+        (0, Phase::AwaitAllRedirected),
+        (2, Phase::AwaitAllRedirected),
+        (1, Phase::Attached),
+    ] {
+        let complete = false;
+        cnapt.handle_frame(CONTROL, &Frame::AllRedirected { number, complete }, at(41))?;
+        assert_eq!(cnapt.phase(), phase);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_superseded_cnapt_stops_for_good() -> Result<(), PeerMisbehaved> {
+    let mut cnapt = cnapt()?;
+    let code = RefusedCode::Superseded;
+    cnapt.handle_frame(CONTROL, &Frame::Refused { code }, at(50))?;
+    cnapt.attach(NetworkId(0), at(60));
+    assert_eq!(cnapt.phase(), Phase::Refused);
+    assert_eq!(cnapt.next_timeout(), None);
+    Ok(())
+}
+
+#[test]
+fn a_control_channel_that_comes_after_its_bound_is_closed() -> Result<(), PeerMisbehaved> {
+    let streams = Streams::new(Side::Cnapt, [], CreditPool::default());
+    let mut cnapt = Cnapt::new(ID, Instance(1), Vec::new(), streams);
+    cnapt.attach(NetworkId(0), at(0));
+    cnapt.decision_suspended(at(0));
+    let late = at(0) + bound::DIAL;
+    cnapt.handle_timeout(late);
+    assert_eq!(cnapt.phase(), Phase::Detached);
+    cnapt.control_up(LinkNumber(1), CONTROL, late);
+    assert_eq!(closed(&outputs(&mut cnapt)), [(CONTROL, Close::Reset)]);
+    Ok(())
+}
+
+#[test]
+fn leaving_closes_every_conduit() -> Result<(), PeerMisbehaved> {
+    let mut cnapt = cnapt()?;
+    cnapt.handle_frame(CONTROL, &renew(1), at(40))?;
+    let (number, complete) = (1, false);
+    cnapt.handle_frame(CONTROL, &Frame::AllRedirected { number, complete }, at(41))?;
+    cnapt.conduit_up(CONTROL, ConduitId(2));
+    cnapt.detach();
+    let closed = closed(&outputs(&mut cnapt));
+    assert!(closed.contains(&(CONTROL, Close::Drain)), "DETACH goes out");
+    assert!(closed.contains(&(ConduitId(2), Close::Reset)));
+    Ok(())
+}
+
+// === The SNAPT ===
+
+fn snapt() -> Snapt {
+    let options = SnaptOptions {
+        cnapt: ID,
+        instance: Instance(2),
+        session: 1,
+        virtual_ip: ADDRESS,
+        services: Vec::new(),
+        switch_timeout: SWITCH_TIMEOUT,
+    };
+    Snapt::new(options, CreditPool::default())
+}
+
+fn hello(role: Role, instance: u64, link: u32) -> Hello {
+    Hello {
+        oldest: VERSION,
+        newest: VERSION,
+        role,
+        instance: Instance(instance),
+        link: LinkNumber(link),
+    }
+}
+
+/// A link of `instance` attaches.
+fn attach(snapt: &mut Snapt, control: ConduitId, instance: u64) -> Result<(), PeerMisbehaved> {
+    snapt.conduit_arrived(control, hello(Role::Control, instance, 1), at(0));
+    let attach = Attach {
+        cnapt: ID,
+        session: 0,
+        snapt: Instance(0),
+        initial_limit: INITIAL_LIMIT,
+        streams: STREAMS,
+        services: Vec::new(),
+    };
+    snapt.handle_frame(control, &Frame::Attach(attach), at(0))
+}
+
+fn move_to(snapt: &mut Snapt, control: ConduitId, number: u64) -> Result<(), PeerMisbehaved> {
+    let (cnapt, old) = (ID, ClosedOld::Dead);
+    snapt.handle_frame(
+        control,
+        &Frame::SwitchUnexpected { number, cnapt, old },
+        at(0),
+    )
+}
+
+fn snapt_outputs(snapt: &mut Snapt) -> Vec<Output> {
+    std::iter::from_fn(|| snapt.poll_output()).collect()
+}
+
+#[test]
+fn snapt_20_without_renew_it_waits_for_the_next_order() -> Result<(), PeerMisbehaved> {
+    let mut snapt = snapt();
+    attach(&mut snapt, CONTROL, 1)?;
+    move_to(&mut snapt, CONTROL, 1)?;
+    snapt.handle_timeout(at(0) + bound::PROGRESS);
+    assert_eq!(snapt.phase(), SnaptPhase::AwaitUnexpected);
+    move_to(&mut snapt, CONTROL, 2)?;
+    snapt.handle_frame(CONTROL, &renew(2), at(0))?;
+    assert_eq!(snapt.phase(), SnaptPhase::Attached);
+    Ok(())
+}
+
+#[test]
+fn a_session_whose_link_died_before_its_first_order_is_released() -> Result<(), PeerMisbehaved> {
+    let mut snapt = snapt();
+    attach(&mut snapt, CONTROL, 1)?;
+    snapt.conduit_ended(CONTROL, at(0));
+    assert_eq!(snapt.phase(), SnaptPhase::New);
+    snapt.handle_timeout(at(0) + SWITCH_TIMEOUT);
+    assert_eq!(snapt.phase(), SnaptPhase::Released);
+    Ok(())
+}
+
+#[test]
+fn a_conduit_whose_link_never_attaches_is_held_only_so_long() {
+    let mut snapt = snapt();
+    let conduit = ConduitId(7);
+    snapt.conduit_arrived(conduit, hello(Role::Conduit, 1, 1), at(0));
+    assert!(snapt.is_held(conduit));
+    snapt.handle_timeout(at(0) + bound::HELD);
+    assert!(!snapt.is_held(conduit));
+    assert_eq!(
+        closed(&snapt_outputs(&mut snapt)),
+        [(conduit, Close::Reset)]
+    );
+}
+
+#[test]
+fn more_conduits_than_may_be_held_push_out_the_oldest() {
+    let mut snapt = snapt();
+    let all: Vec<ConduitId> = (0..=bound::HELD_CONDUITS as u64).map(ConduitId).collect();
+    for (conduit, millis) in all.iter().zip(0..) {
+        snapt.conduit_arrived(*conduit, hello(Role::Conduit, 1, 1), at(millis));
+    }
+    assert!(!snapt.is_held(all[0]) && all[1..].iter().all(|one| snapt.is_held(*one)));
+}
+
+#[test]
+fn an_instance_that_lost_the_session_does_not_get_it_back() -> Result<(), PeerMisbehaved> {
+    let mut snapt = snapt();
+    attach(&mut snapt, CONTROL, 1)?;
+    move_to(&mut snapt, CONTROL, 5)?;
+    let newer = ConduitId(2);
+    attach(&mut snapt, newer, 3)?;
+    move_to(&mut snapt, newer, 1)?;
+    snapt.handle_frame(newer, &renew(1), at(0))?;
+    let late = ConduitId(3);
+    attach(&mut snapt, late, 1)?;
+    move_to(&mut snapt, late, 6)?;
+    assert_eq!(snapt.current_link(), Some(newer));
+    assert!(closed(&snapt_outputs(&mut snapt)).contains(&(late, Close::Drain)));
+    Ok(())
+}
+
+#[test]
+fn leaving_releases_the_session_at_once() -> Result<(), PeerMisbehaved> {
+    let mut snapt = snapt();
+    attach(&mut snapt, CONTROL, 1)?;
+    move_to(&mut snapt, CONTROL, 1)?;
+    snapt.handle_frame(CONTROL, &Frame::Detach, at(0))?;
+    assert_eq!(snapt.phase(), SnaptPhase::Released);
+    let left =
+        |output: &Output| matches!(output, Output::Event(Event::Released { left: true, .. }));
+    assert!(snapt_outputs(&mut snapt).iter().any(left));
+    Ok(())
+}
+
+#[test]
+fn an_identity_that_is_not_the_keys_is_refused() -> Result<(), PeerMisbehaved> {
+    let mut snapt = snapt();
+    attach(&mut snapt, CONTROL, 1)?;
+    let (number, cnapt, old) = (1, CnaptId([8; 32]), ClosedOld::Dead);
+    let order = Frame::SwitchUnexpected { number, cnapt, old };
+    assert_eq!(
+        snapt.handle_frame(CONTROL, &order, at(0)),
+        Err(PeerMisbehaved::WrongIdentity)
+    );
+    assert_eq!(snapt.phase(), SnaptPhase::New);
+    Ok(())
+}
