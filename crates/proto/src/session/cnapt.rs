@@ -906,9 +906,9 @@ impl Cnapt {
         self.close_conduits(Close::Reset);
         self.close_link(Close::Reset);
         self.streams.take_off_conduits();
-        let back = switch.from.filter(|from| {
-            switch.left_whole && *from != switch.to && switch.failed.is_none()
-        });
+        let back = switch
+            .from
+            .filter(|from| switch.left_whole && *from != switch.to && switch.failed.is_none());
         if let Some(back) = back {
             self.switch = Some(Switch {
                 failed: Some(switch.to),

@@ -241,6 +241,9 @@ pub mod bound {
     /// Instances of a CNAPT that lost the session and are remembered: a process that was killed cannot
     /// have more connections under way than a few restarts leave.
     pub const SUPERSEDED: usize = 16;
+    /// Orders and RENEW pieces of an instance that has yet to show that it lives: a new process has one
+    /// of each, and gives an order up after [`RETRIES`].
+    pub const WAITING_FRAMES: usize = 8;
     /// Conduits that wait for the ATTACH of their link.
     pub const HELD_CONDUITS: usize = 64;
     /// How long they may wait: as long as a handshake.

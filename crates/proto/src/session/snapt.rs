@@ -65,6 +65,20 @@ struct SnaptLink {
     instance: Instance,
     /// What ATTACH said: the credit that a stream begins with, and how many streams are taken.
     limits: (u32, u32),
+    proof: Proof,
+}
+
+/// Whether the process behind a link has shown that it lives, before it takes the session from another.
+#[derive(Debug)]
+enum Proof {
+    /// Nobody has asked.
+    Unasked,
+    /// This probe has to be answered; what came in the meantime waits.
+    Awaited {
+        token: u64,
+        waiting: Vec<Frame>,
+    },
+    Given,
 }
 
 #[derive(Debug)]
@@ -200,6 +214,7 @@ impl Snapt {
                         link,
                         instance: hello.instance,
                         limits: (INITIAL_LIMIT, STREAMS),
+                        proof: Proof::Unasked,
                     },
                 );
                 self.greet(conduit, hello);
@@ -411,6 +426,9 @@ impl Snapt {
             Frame::SwitchStep2 { number, cnapt, .. }
             | Frame::SwitchUnexpected { number, cnapt, .. } => {
                 self.check_identity(*cnapt)?;
+                if self.awaits_proof(control, frame, now) {
+                    return Ok(());
+                }
                 let step2 = matches!(frame, Frame::SwitchStep2 { .. });
                 return self.handle_move(control, *number, step2, now);
             }
@@ -418,10 +436,10 @@ impl Snapt {
                 self.streams
                     .push_frame(control, Frame::ProbeReply { token: *token });
             }
-            Frame::ProbeReply { token } => self.handle_probe_reply(control, *token, now),
+            Frame::ProbeReply { token } => return self.handle_probe_reply(control, *token, now),
+            Frame::Renew(_) if !of_session => self.keep_waiting(control, frame),
             Frame::SwitchStep1 { .. }
             | Frame::ClientServicesReadyForRedirection { .. }
-            | Frame::Renew(_)
             | Frame::Trail(_)
             | Frame::Detach
                 if !of_session => {}
@@ -449,12 +467,58 @@ impl Snapt {
         self.streams.check_flood(control)
     }
 
-    fn handle_probe_reply(&mut self, control: ConduitId, token: u64, now: Instant) {
-        if let Some(link) = self.links.get_mut(&control) {
-            link.link.answered(token, now);
-            if self.streams.current == Some(control) {
-                self.streams.set_round_trip(link.link.round_trip);
+    fn handle_probe_reply(
+        &mut self,
+        control: ConduitId,
+        token: u64,
+        now: Instant,
+    ) -> Result<(), PeerMisbehaved> {
+        let Some(link) = self.links.get_mut(&control) else {
+            return Ok(());
+        };
+        link.link.answered(token, now);
+        if self.streams.current == Some(control) {
+            self.streams.set_round_trip(link.link.round_trip);
+        }
+        if !matches!(link.proof, Proof::Awaited { token: asked, .. } if asked == token) {
+            return Ok(());
+        }
+        if let Proof::Awaited { waiting, .. } = std::mem::replace(&mut link.proof, Proof::Given) {
+            for frame in waiting {
+                self.handle_frame(control, &frame, now)?;
             }
+        }
+        Ok(())
+    }
+
+    /// An order that takes the session from another instance has to come from a process that lives: what
+    /// a dead one has sent may arrive long after its successor began. So it is asked, and only then
+    /// followed.
+    fn awaits_proof(&mut self, control: ConduitId, frame: &Frame, now: Instant) -> bool {
+        let cnapt = self.cnapt;
+        let Some(link) = self.links.get_mut(&control) else {
+            return false;
+        };
+        let other = cnapt.is_some_and(|cnapt| cnapt != link.instance);
+        if !other || !link.link.attached || matches!(link.proof, Proof::Given) {
+            return false;
+        }
+        if matches!(link.proof, Proof::Unasked) {
+            let token = link.link.next_probe(now);
+            let waiting = Vec::new();
+            link.proof = Proof::Awaited { token, waiting };
+            self.streams.push_frame(control, Frame::Probe { token });
+        }
+        self.keep_waiting(control, frame);
+        true
+    }
+
+    fn keep_waiting(&mut self, control: ConduitId, frame: &Frame) {
+        if let Some(link) = self.links.get_mut(&control)
+            && let Proof::Awaited { waiting, .. } = &mut link.proof
+            && waiting.len() < bound::WAITING_FRAMES
+        {
+            waiting.push(frame.clone());
         }
     }
 
