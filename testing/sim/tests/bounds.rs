@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use handover_proto::Side;
 use handover_proto::session::{Event, Loss, Phase, Procedure, SnaptPhase, bound};
-use handover_proto::wire::Frame;
 use handover_sim::{Broken, Closing, Ended, Plan, World};
 
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -236,6 +236,26 @@ fn case_8_a_late_order_of_a_dead_process_moves_nothing() -> Result<(), Broken> {
 }
 
 #[test]
+fn case_8_nor_do_they_if_the_snapt_never_heard_of_that_process() -> Result<(), Broken> {
+    let networks = [10, 30].map(|delay| handover_sim::Network::new(Duration::from_millis(delay)));
+    let mut world = World::new(10, networks.to_vec());
+    world.hold_new = true;
+    world.start();
+    world.run_until(PATIENCE, "its order is on its way", |world| {
+        world.cnapt.phase() == Phase::AwaitRenewal
+    })?;
+    let late = world.control()?;
+    world.hold_new = false;
+    world.crash_cnapt();
+    world.run_until(PATIENCE, "the new process is attached", World::is_attached)?;
+    let current = world.snapt.current_link();
+    world.release(late, Side::Snapt);
+    world.run_for(Duration::from_secs(2))?;
+    assert_eq!(world.snapt.current_link(), current);
+    check_alive(&mut world)
+}
+
+#[test]
 fn case_10_a_request_that_ran_at_a_dead_snapt_is_not_run_again() -> Result<(), Broken> {
     let mut world = ready(11)?;
     for conduit in world.open_conduits(Side::Cnapt) {

@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use handover_proto::session::{
-    Close, Cnapt, Event, NetworkId, Output, Phase, Snapt, SnaptOptions, SnaptPhase, Timer, bound,
+    Close, Cnapt, Event, NetworkId, Output, Phase, Procedure, Snapt, SnaptOptions, SnaptPhase,
+    Timer, bound,
 };
 use handover_proto::stream::{CreditPool, INITIAL_LIMIT, PeerMisbehaved, STREAMS, Streams};
 use handover_proto::wire::{
@@ -78,6 +79,30 @@ fn cnapt_33_without_all_redirected_it_orders_anew_and_then_gives_up() -> Result<
     }
     assert_eq!(cnapt.phase(), Phase::Detached);
     assert!(closed(&outputs(&mut cnapt)).contains(&(CONTROL, Close::Reset)));
+    Ok(())
+}
+
+#[test]
+fn cnapt_11_is_prolonged_while_the_link_lives_but_not_for_ever() -> Result<(), PeerMisbehaved> {
+    let mut cnapt = cnapt()?;
+    let (number, complete) = (1, false);
+    cnapt.handle_frame(CONTROL, &renew(number), at(40))?;
+    cnapt.handle_frame(CONTROL, &Frame::AllRedirected { number, complete }, at(41))?;
+    cnapt.order(NetworkId(1), at(50));
+    cnapt.decision_suspended(at(50));
+    let mut replies = 0;
+    while cnapt.phase() == Phase::AwaitAck {
+        let now = at(50) + bound::REPLY * (replies + 1);
+        cnapt.heard(CONTROL, now);
+        cnapt.handle_timer(Timer::Reply, now);
+        replies += 1;
+    }
+    assert_eq!(replies, bound::REPLY_EXTENSIONS + 1);
+    assert_eq!(
+        cnapt.phase(),
+        Phase::AwaitSuspension,
+        "on with the starred steps"
+    );
     Ok(())
 }
 
@@ -244,6 +269,18 @@ fn an_instance_that_lost_the_session_does_not_get_it_back() -> Result<(), PeerMi
     attach(&mut snapt, newer, 3)?;
     move_to(&mut snapt, newer, 1)?;
     snapt.handle_frame(newer, &renew(1), at(0))?;
+    assert_eq!(
+        snapt.current_link(),
+        None,
+        "a dead process could have sent that"
+    );
+    assert_eq!(snapt.phase(), SnaptPhase::AwaitRenewal(Procedure::Starred));
+    snapt.handle_frame(newer, &Frame::ProbeReply { token: 1 }, at(0))?;
+    assert_eq!(
+        snapt.current_link(),
+        Some(newer),
+        "but not the answer to a probe"
+    );
     let late = ConduitId(3);
     attach(&mut snapt, late, 1)?;
     move_to(&mut snapt, late, 6)?;
