@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::{TlsAcceptor, TlsStream};
 use tracing::{debug, info, warn};
 
-use crate::conduit::BUFFER_BYTES;
+use crate::conduit::{BUFFER_BYTES, read_ahead};
 use crate::crowd::Crowd;
 use crate::{AllowedKeys, Conduit, PrivateKey, PublicKey, SetUpError, socket, tls};
 
@@ -67,7 +67,7 @@ impl Acceptor {
         socket::prepare(&SockRef::from(&stream)).map_err(AcceptError::Broken)?;
         let stream = self
             .tls
-            .accept_with(stream, |session| {
+            .accept_with(read_ahead(stream), |session| {
                 session.set_buffer_limit(Some(BUFFER_BYTES))
             })
             .await

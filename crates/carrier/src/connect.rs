@@ -11,7 +11,7 @@ use tokio::net::TcpSocket;
 use tokio::time::timeout;
 use tokio_rustls::{TlsConnector, TlsStream};
 
-use crate::conduit::BUFFER_BYTES;
+use crate::conduit::{BUFFER_BYTES, read_ahead};
 use crate::{Conduit, PrivateKey, PublicKey, SetUpError, socket, tls};
 
 /// How long one attempt may take, TCP and TLS together: four round trips of a second each. A
@@ -72,7 +72,7 @@ impl Connector {
             .map_err(ConnectError::Unreachable)?;
         let stream = self
             .tls
-            .connect_with(tls::server_name(), stream, |session| {
+            .connect_with(tls::server_name(), read_ahead(stream), |session| {
                 session.set_buffer_limit(Some(BUFFER_BYTES))
             })
             .await

@@ -40,7 +40,10 @@ pub struct PrivateKey {
 #[must_use]
 pub fn random_u64() -> u64 {
     let mut bytes = [0; 8];
-    #[expect(clippy::expect_used, reason = "without randomness no key and no session is safe")]
+    #[expect(
+        clippy::expect_used,
+        reason = "without randomness no key and no session is safe"
+    )]
     aws_lc_rs::rand::fill(&mut bytes).expect("the operating system gives randomness");
     u64::from_be_bytes(bytes)
 }
