@@ -557,6 +557,20 @@ impl Daemon {
         })
     }
 
+    fn state(&self, phase: Phase, searching: bool) -> ClientState {
+        if phase == Phase::Refused {
+            ClientState::Refused
+        } else if phase == Phase::Attached {
+            ClientState::Attached
+        } else if self.carried.is_none() {
+            ClientState::Connecting
+        } else if phase == Phase::Detached || searching {
+            ClientState::Detached
+        } else {
+            ClientState::Switching
+        }
+    }
+
     fn status(&self) -> ClientStatus {
         let (phase, searching, streams, buffered) = self.hub.with(|machine, _| {
             let streams = machine.streams();
@@ -571,14 +585,7 @@ impl Daemon {
         let refused = self.refused.map(|code| describe(code).to_owned());
         ClientStatus {
             cnapt_id: CnaptId(self.config.key.public_key().id()).to_string(),
-            state: match phase {
-                Phase::Refused => ClientState::Refused,
-                Phase::Attached => ClientState::Attached,
-                _ if self.carried.is_none() => ClientState::Connecting,
-                Phase::Detached => ClientState::Detached,
-                _ if searching => ClientState::Detached,
-                _ => ClientState::Switching,
-            },
+            state: self.state(phase, searching),
             carrier: network.as_ref().map(|_| Carrier::Tls),
             last_network: self.carried.map(|(id, _)| self.networks.name(id)),
             error: refused.or_else(|| self.networks.last_error().filter(|_| network.is_none())),

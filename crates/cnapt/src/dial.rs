@@ -47,7 +47,7 @@ pub(crate) fn link(
     tokio::spawn(async move {
         let result = connect(&connector, &path).await;
         // Nobody listens when the daemon ends.
-        let _: Result<(), _> = done.send(Dialled::Link { link, path, result });
+        drop(done.send(Dialled::Link { link, path, result }));
     });
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn conduit(
 ) {
     tokio::spawn(async move {
         let result = connect(&connector, &path).await;
-        let _: Result<(), _> = done.send(Dialled::Conduit { link, result });
+        drop(done.send(Dialled::Conduit { link, result }));
     });
 }
 
@@ -79,7 +79,7 @@ async fn connect(connector: &Connector, path: &Path) -> Result<Conduit, String> 
 pub(crate) fn resolve(servers: Vec<ServerAddress>, done: mpsc::UnboundedSender<Dialled>) {
     tokio::spawn(async move {
         let result = resolve_all(&servers).await;
-        let _: Result<(), _> = done.send(Dialled::Resolved(result));
+        drop(done.send(Dialled::Resolved(result)));
     });
 }
 

@@ -256,7 +256,7 @@ impl<S: Session> Core<S> {
                 | Output::WakeDecision
                 | Output::Event(_) => {
                     // The session task has ended: so has the session.
-                    let _: Result<(), _> = outputs.send(output);
+                    drop(outputs.send(output));
                 }
             }
         }

@@ -138,7 +138,7 @@ async fn work(
                 shared.tell(event);
                 if over {
                     // The daemon is gone if nobody listens.
-                    let _: Result<(), _> = released.send(shared.client.key);
+                    drop(released.send(shared.client.key));
                 }
             }
             Output::Wake(_)
