@@ -36,7 +36,9 @@ pub struct Lab {
 impl Lab {
     /// Fails if a facility is missing that only a part of the scenario needs.
     pub fn require(&self, facility: Facility) -> Result<()> {
-        facility.missing().map_or(Ok(()), |reason| Err(anyhow!(reason)))
+        facility
+            .missing()
+            .map_or(Ok(()), |reason| Err(anyhow!(reason)))
     }
 
     /// Adds a line of the scenario's own to the log: a measurement, a bound, what comes next.

@@ -40,7 +40,11 @@ fn run(lab: &Lab) -> Result<()> {
     let topology = Topology::new(&[("wlan0", Medium::Cable)])?;
     let echo = Echo::start(&topology.server, SERVER.into())?;
     let haproxy = HaproxyPair::start(&lab.log, &topology, echo.address())?;
-    let service = Service { name: "echo", target: echo.address(), port: PORT };
+    let service = Service {
+        name: "echo",
+        target: echo.address(),
+        port: PORT,
+    };
     let handover = Handover::start(lab, &topology, &[service], &["wlan0"], "")?;
     let mut contenders = [
         Contender::new("direct", echo.address()),
@@ -59,5 +63,10 @@ fn run(lab: &Lab) -> Result<()> {
     }
     judge_memory(lab, &handover)?;
     let [_, haproxy, handover] = contenders.map(|contender| contender.median());
-    judge_at_most(lab, "handover / HAProxy TLS pair", handover / haproxy, MOST_OF_HAPROXY)
+    judge_at_most(
+        lab,
+        "handover / HAProxy TLS pair",
+        handover / haproxy,
+        MOST_OF_HAPROXY,
+    )
 }

@@ -47,7 +47,9 @@ const MEMORY_MIB: u64 = 64;
 fn judge_memory(lab: &Lab, handover: &Handover) -> Result<()> {
     for (name, program) in [("CNAPT", &handover.client), ("SNAPT", &handover.server)] {
         let mib = Usage::of(program.pid())?.peak_memory_kib / 1024;
-        lab.note(&format!("{name}: {mib} MiB at its peak (at most {MEMORY_MIB} beyond the credit)"));
+        lab.note(&format!(
+            "{name}: {mib} MiB at its peak (at most {MEMORY_MIB} beyond the credit)"
+        ));
         ensure!(
             mib <= MEMORY_MIB,
             "the {name} took {mib} MiB, more than {MEMORY_MIB}"

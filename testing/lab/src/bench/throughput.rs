@@ -64,7 +64,11 @@ fn run(lab: &Lab) -> Result<()> {
 fn beside_haproxy(lab: &Lab) -> Result<()> {
     let topology = Topology::new(&[("wlan0", Medium::Cable)])?;
     let server = Discard::start(&topology.server, SERVER.into())?;
-    let service = Service { name: SERVICE, target: server.address(), port: PORT };
+    let service = Service {
+        name: SERVICE,
+        target: server.address(),
+        port: PORT,
+    };
     let haproxy = HaproxyPair::start(&lab.log, &topology, server.address())?;
     let handover = Handover::start(lab, &topology, &[service], &["wlan0"], "")?;
     let mut contenders = [
@@ -84,14 +88,23 @@ fn beside_haproxy(lab: &Lab) -> Result<()> {
     }
     judge_memory(lab, &handover)?;
     let [_, haproxy, handover] = contenders.map(|contender| contender.median());
-    judge(lab, "handover / HAProxy TLS pair", handover / haproxy, LEAST_OF_HAPROXY)
+    judge(
+        lab,
+        "handover / HAProxy TLS pair",
+        handover / haproxy,
+        LEAST_OF_HAPROXY,
+    )
 }
 
 fn over_a_long_link(lab: &Lab) -> Result<()> {
     let conditions = Conditions::new(MEGABITS, DELAY_MILLISECONDS);
     let topology = Topology::new(&[("wlan0", Medium::Emulated(conditions))])?;
     let server = Discard::start(&topology.server, SERVER.into())?;
-    let service = Service { name: SERVICE, target: server.address(), port: PORT };
+    let service = Service {
+        name: SERVICE,
+        target: server.address(),
+        port: PORT,
+    };
     let handover = Handover::start(lab, &topology, &[service], &["wlan0"], "")?;
     let mut contenders = [
         Contender::new("direct", server.address()),
@@ -108,9 +121,16 @@ fn over_a_long_link(lab: &Lab) -> Result<()> {
     for contender in &contenders {
         let megabits = contender.median() / 1e6;
         let name = contender.name;
-        lab.note(&format!("{name:<20} {megabits:6.1} Mbit/s over {MEGABITS} Mbit/s x 100 ms"));
+        lab.note(&format!(
+            "{name:<20} {megabits:6.1} Mbit/s over {MEGABITS} Mbit/s x 100 ms"
+        ));
     }
     judge_memory(lab, &handover)?;
     let [direct, handover] = contenders.map(|contender| contender.median());
-    judge(lab, "handover / direct over the long link", handover / direct, LEAST_OF_DIRECT)
+    judge(
+        lab,
+        "handover / direct over the long link",
+        handover / direct,
+        LEAST_OF_DIRECT,
+    )
 }
