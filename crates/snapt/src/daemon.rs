@@ -116,14 +116,13 @@ async fn accept(listener: TcpListener, acceptor: Arc<Acceptor>, arrivals: mpsc::
             let peer = conduit.peer_addr();
             match tokio::time::timeout(HELLO_TIMEOUT, read_hello(&mut conduit)).await {
                 Ok(Ok(hello)) => {
+                    let arrival = Arrival {
+                        conduit,
+                        key,
+                        hello,
+                    };
                     // The receiver is gone only when the daemon ends.
-                    let _: Result<(), _> = arrivals
-                        .send(Arrival {
-                            conduit,
-                            key,
-                            hello,
-                        })
-                        .await;
+                    drop(arrivals.send(arrival).await);
                 }
                 Ok(Err(error)) => debug!(%peer, "no HELLO: {error}"),
                 Err(_) => debug!(%peer, "no HELLO in time"),

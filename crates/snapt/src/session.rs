@@ -136,9 +136,9 @@ async fn work(
             Output::Event(event) => {
                 let over = matches!(event, Event::Released { .. });
                 shared.tell(event);
-                if over {
-                    // The daemon is gone if nobody listens.
-                    drop(released.send(shared.client.key));
+                // Nobody listens when the daemon is gone.
+                if over && released.send(shared.client.key).is_err() {
+                    return;
                 }
             }
             Output::Wake(_)
