@@ -22,6 +22,7 @@ mod resets;
 mod same_network;
 mod server_first;
 mod still_reader;
+mod storm;
 mod strangers;
 mod switch_timeout;
 mod two_clients;
@@ -189,6 +190,12 @@ pub const ALL: &[Scenario] = &[
         about: "mistaken and simultaneous orders each get their own answer",
         needs: &[Facility::Tun],
         run: orders::run,
+    },
+    Scenario {
+        name: "storm",
+        about: "networks come and go at random, faster than switches can follow",
+        needs: &[Facility::Tun],
+        run: storm::run,
     },
     Scenario {
         name: "main_job",

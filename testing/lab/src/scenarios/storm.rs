@@ -1,0 +1,206 @@
+//! A storm: networks come and go at random, faster than any switch can follow, while the user gives
+//! orders. When it is over everything is there.
+
+use std::env;
+use std::net::{Ipv4Addr, Shutdown, SocketAddr};
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::world::{LIMIT, NETWORKS};
+use crate::application::{
+    Application, Stop, ask, converse, download_until, ensure_end, enter, upload_until,
+};
+use crate::gate::Gate;
+use crate::handover::{Handover, Service};
+use crate::link::Conditions;
+use crate::random::Random;
+use crate::scenario::Lab;
+use crate::servers::{Echo, Endless, Sink};
+use crate::topology::{Medium, SERVER, Topology};
+use crate::wait::wait_until;
+
+/// Another storm is another seed: `HANDOVER_LAB_SEED`.
+const SEED: u64 = 1;
+
+/// How long it blows.
+const STORM: Duration = Duration::from_secs(25);
+
+/// The longest time between two gusts. Half of the silence after which a link counts as dead: some
+/// outages are noticed, some are not.
+const LONGEST_LULL_MS: u64 = 1500;
+
+const CONVERSATIONS: usize = 10;
+
+/// So many more answers show that the conversations go on.
+const SOME: u64 = 100;
+
+pub(super) fn run(lab: &Lab) -> Result<()> {
+    let link = Conditions::new(50, 10).with_jitter(3).with_loss(0.01);
+    let topology = Topology::new(&NETWORKS.map(|name| (name, Medium::Emulated(link))))?;
+    let (host, address) = (&topology.server, SERVER.into());
+    let service = |name, target, port| Service { name, target, port };
+    let services = [
+        service("echo", Echo::start(host, address)?.address(), 7000),
+        service("endless", Endless::start(host, address)?.address(), 7001),
+        service(
+            "sink",
+            Sink::start(host, address, Gate::open_already())?.address(),
+            7002,
+        ),
+    ];
+    let mut handover = Handover::start(lab, &topology, &services, &NETWORKS, "")?;
+    let (stop, answers) = (Stop::default(), Arc::<AtomicU64>::default());
+    let applications = start(&topology, &services, &stop, &answers)?;
+
+    let mut sky = Sky {
+        topology,
+        is_cut: [false; 2],
+        is_down: [false; 2],
+        addresses: 0,
+    };
+    sky.blow(lab, &handover, services[0].entrance())?;
+    let wanted = answers.load(Ordering::Relaxed) + SOME;
+    wait_until("the conversations to go on", LIMIT, || {
+        Ok(answers.load(Ordering::Relaxed) >= wanted)
+    })?;
+    stop.stop();
+    for application in applications {
+        application.finish(LIMIT)?;
+    }
+    let status = handover.wait_for_status("no stream left", LIMIT, |status| {
+        status["streams"] == 0 && status["state"] == "attached"
+    })?;
+    let switches = status["switches"].as_array().map_or(0, Vec::len);
+    let answers = answers.load(Ordering::Relaxed);
+    lab.note(&format!("{switches} switches, {answers} answers"));
+    handover
+        .server
+        .wait_for_status("no stream left at the server", LIMIT, |status| {
+            status["clients"][0]["streams"] == 0
+        })?;
+    Ok(())
+}
+
+fn start(
+    topology: &Topology,
+    services: &[Service<'_>; 3],
+    stop: &Stop,
+    answers: &Arc<AtomicU64>,
+) -> Result<Vec<Application<u64>>> {
+    let [echo, endless, sink] = services;
+    let mut all = Vec::new();
+    let (stream, told) = (enter(&topology.device, endless.entrance())?, stop.clone());
+    all.push(Application::start("download", move || {
+        download_until(stream, &told)
+    })?);
+    let (stream, told) = (enter(&topology.device, sink.entrance())?, stop.clone());
+    all.push(Application::start("upload", move || {
+        upload_until(stream, &told, &AtomicU64::new(0))
+    })?);
+    for number in 0..CONVERSATIONS {
+        let (stream, told) = (enter(&topology.device, echo.entrance())?, stop.clone());
+        let tally = Arc::clone(answers);
+        let talk = move || converse(stream, &told, Duration::from_millis(20), &tally);
+        all.push(Application::start(&format!("conversation {number}"), talk)?);
+    }
+    Ok(all)
+}
+
+/// What has become of the networks.
+struct Sky {
+    topology: Topology,
+    is_cut: [bool; 2],
+    is_down: [bool; 2],
+    /// Makes addresses new.
+    addresses: u8,
+}
+
+impl Sky {
+    /// One gust after the other, at random times; with each comes a newcomer, who asks one question. It
+    /// returns when the last order is answered, and every newcomer.
+    fn blow(&mut self, lab: &Lab, handover: &Handover, entrance: SocketAddr) -> Result<()> {
+        let seed = env::var("HANDOVER_LAB_SEED").ok();
+        let mut random = Random::new(seed.and_then(|seed| seed.parse().ok()).unwrap_or(SEED));
+        let (began, mut orders, mut newcomers) = (Instant::now(), Vec::new(), Vec::new());
+        while began.elapsed() < STORM {
+            let index = usize::from(random.below(2) == 1);
+            let network = NETWORKS[index];
+            let is_ill = self.is_cut[index] || self.is_down[index];
+            match random.below(5) {
+                0..=2 if is_ill => self.heal(index)?,
+                0 => self.cut(index)?,
+                1 => self.toggle(index)?,
+                2 => self.change_address(index)?,
+                _ => orders.push(order(handover, network)?),
+            }
+            lab.note(&format!("after a gust on {network}"));
+            newcomers.push(newcomer(&self.topology, entrance)?);
+            Gate::slow(Duration::from_millis(random.below(LONGEST_LULL_MS))).pass();
+        }
+        for index in 0..NETWORKS.len() {
+            self.heal(index)?;
+        }
+        lab.note("the storm is over");
+        for mut order in orders {
+            wait_until("the answer to an order", LIMIT, || {
+                Ok(order.try_wait()?.is_some())
+            })?;
+        }
+        newcomers.into_iter().try_for_each(|one| one.finish(LIMIT))
+    }
+
+    fn heal(&mut self, index: usize) -> Result<()> {
+        self.is_cut[index] = false;
+        self.topology.restore(NETWORKS[index])?;
+        if self.is_down[index] {
+            self.toggle(index)?;
+        }
+        Ok(())
+    }
+
+    fn cut(&mut self, index: usize) -> Result<()> {
+        self.is_cut[index] = true;
+        self.topology.cut(NETWORKS[index])
+    }
+
+    fn toggle(&mut self, index: usize) -> Result<()> {
+        let was_down = self.is_down[index];
+        self.is_down[index] = !was_down;
+        if was_down {
+            self.topology.set_up(NETWORKS[index])
+        } else {
+            self.topology.set_down(NETWORKS[index])
+        }
+    }
+
+    /// An interface that is down gets no address.
+    fn change_address(&mut self, index: usize) -> Result<()> {
+        if self.is_down[index] {
+            return Ok(());
+        }
+        self.addresses += 1;
+        let address = Ipv4Addr::new(10, 100, self.addresses, 2);
+        self.topology.change_address(NETWORKS[index], address)
+    }
+}
+
+/// A new connection, however the networks are: its question is answered when they are better.
+fn newcomer(topology: &Topology, entrance: SocketAddr) -> Result<Application> {
+    let mut stream = enter(&topology.device, entrance)?;
+    Application::start("newcomer", move || {
+        ask(&mut stream, 7)?;
+        stream.shutdown(Shutdown::Write)?;
+        ensure_end(&mut stream)
+    })
+}
+
+/// Nobody waits for the end of it, and a storm may well spoil it.
+fn order(handover: &Handover, network: &str) -> Result<Child> {
+    let mut command = handover.client.command(&["switch", network]);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    Ok(command.spawn()?)
+}
