@@ -702,6 +702,7 @@ impl Streams {
     }
 
     fn repeat_opens(&mut self, now: Instant) {
+        let least = self.open_patience();
         let all: Vec<StreamId> = self.opening.iter().copied().collect();
         for id in all {
             let Some(stream) = self.streams.get_mut(&id) else {
@@ -712,7 +713,9 @@ impl Streams {
                     self.reset(id, code::TIMED_OUT);
                     self.forget(id);
                 }
-                Opening::Sent { at, patience, .. } if at + patience <= now && self.forwarding => {
+                Opening::Sent { at, patience, .. }
+                    if at + patience.max(least) <= now && self.forwarding =>
+                {
                     stream.opening = Opening::Sent {
                         on: None,
                         at: now,
@@ -750,13 +753,17 @@ impl Streams {
 
     pub(crate) fn arm_open_timer(&mut self) {
         let forwarding = self.forwarding;
+        let least = self.open_patience();
         self.open_deadline = self
             .opening
             .iter()
             .filter_map(|id| self.streams.get(id))
             .filter_map(|stream| match stream.opening {
                 Opening::NotSent { since } => Some(since + OPEN_WAIT),
-                Opening::Sent { at, patience, .. } => forwarding.then_some(at + patience),
+                // An OPEN that waits in a full conduit has no patience of its own yet.
+                Opening::Sent { at, patience, .. } => {
+                    forwarding.then(|| at + patience.max(least))
+                }
                 Opening::Confirmed => None,
             })
             .min();
