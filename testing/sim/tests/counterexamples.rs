@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use handover_proto::Side;
-use handover_proto::session::{Phase, Procedure, SnaptPhase, Timer, bound};
+use handover_proto::session::{Phase, SnaptPhase, Timer, bound};
 use handover_proto::wire::Frame;
 use handover_sim::{Broken, Closing, Ended, Plan, Reading, World};
 
