@@ -166,14 +166,11 @@ impl Daemon {
 
     /// Without a link: takes the first network that may be tried.
     fn decide(&mut self) {
+        self.next_order();
         let (phase, last) = self
             .hub
             .with(|machine, _| (machine.phase(), machine.network()));
         if self.suspended || phase != Phase::Detached {
-            return;
-        }
-        if let Some((network, waiting)) = self.orders.next() {
-            self.order(network, waiting);
             return;
         }
         let only = last.filter(|_| self.config.decision == Decision::Manual);
@@ -268,7 +265,6 @@ impl Daemon {
             }
             Output::WakeDecision => {
                 self.suspended = false;
-                self.next_order();
                 self.decide();
             }
             Output::Event(event) => self.take_event(event),
@@ -454,10 +450,11 @@ impl Daemon {
             self.arrived(network);
         }
         self.orders.settle(report.number, now() + SETTLE);
+        self.next_order();
     }
 
     fn answer_settled(&mut self, number: Option<u64>) {
-        if let Some((number, all)) = self.orders.settled(number, now()) {
+        while let Some((number, all)) = self.orders.settled(number, now()) {
             for waiting in all {
                 let entry = self.history.entry(number);
                 waiting.send(Ok(SwitchReply {
@@ -543,10 +540,19 @@ impl Daemon {
         }
     }
 
+    /// Carries out the next order that waits. Those that cannot be are answered on the way.
     fn next_order(&mut self) {
-        if let Some((network, waiting)) = self.orders.next() {
+        while self.is_free()
+            && let Some((network, waiting)) = self.orders.next()
+        {
             self.order(network, waiting);
         }
+    }
+
+    /// Whether no switch is going on, so that the machine takes an order.
+    fn is_free(&self) -> bool {
+        let phase = self.hub.with(|machine, _| machine.phase());
+        !self.suspended && matches!(phase, Phase::Attached | Phase::Detached)
     }
 
     fn current(&self) -> Option<NetworkId> {

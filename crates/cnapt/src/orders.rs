@@ -24,8 +24,8 @@ pub(crate) struct Orders {
     /// Those that wait for the switch that is going on, and where it leads.
     running: Option<(NetworkId, Vec<Waiting>)>,
     queue: VecDeque<(NetworkId, Waiting)>,
-    /// Those whose switch is done but for its figures.
-    settling: Option<Settling>,
+    /// Those whose switch is done but for its figures; the next one may be done before they are known.
+    settling: Vec<Settling>,
 }
 
 impl Orders {
@@ -60,7 +60,7 @@ impl Orders {
     /// The switch is over; who waited for it learns the rest when its figures are known.
     pub(crate) fn settle(&mut self, number: u64, until: Instant) {
         if let Some((_, waiting)) = self.running.take() {
-            self.settling = Some(Settling {
+            self.settling.push(Settling {
                 number,
                 until,
                 waiting,
@@ -68,22 +68,20 @@ impl Orders {
         }
     }
 
-    /// Who waited for that switch, or for any, if its time is over.
+    /// Who waited for that switch, or for any whose time is over; one switch at a time.
     pub(crate) fn settled(
         &mut self,
         number: Option<u64>,
         now: Instant,
     ) -> Option<(u64, Vec<Waiting>)> {
-        let over = self
-            .settling
-            .as_ref()
-            .is_some_and(|one| number == Some(one.number) || one.until <= now);
-        let settling = self.settling.take_if(|_| over)?;
+        let over = |one: &Settling| number == Some(one.number) || one.until <= now;
+        let index = self.settling.iter().position(over)?;
+        let settling = self.settling.swap_remove(index);
         Some((settling.number, settling.waiting))
     }
 
     pub(crate) fn settle_deadline(&self) -> Option<Instant> {
-        self.settling.as_ref().map(|one| one.until)
+        self.settling.iter().map(|one| one.until).min()
     }
 
     /// Everyone who waits for the switch to `network`: it will not come about, or needs none.
