@@ -14,7 +14,9 @@ use handover_control::{
     Networks as NetworkLines, Status, SwitchReply,
 };
 use handover_network::{Watch, now};
-use handover_proto::session::{Cnapt, Event, NetworkId, Ordered, Output, Phase, SwitchReport};
+use handover_proto::session::{
+    Cnapt, Event, Loss, NetworkId, Ordered, Output, Phase, SwitchReport,
+};
 use handover_proto::stream::{CreditPool, Streams};
 use handover_proto::wire::RefusedCode;
 use handover_proto::{CnaptId, ConduitId, Instance, Instant, LinkNumber, Side};
@@ -387,6 +389,9 @@ impl Daemon {
             Event::Lost { network, reason } => {
                 info!(network = %self.networks.name(network), ?reason, "lost");
                 self.link = None;
+                if matches!(reason, Loss::Silent | Loss::NoProgress) {
+                    self.networks.suspect(network);
+                }
                 self.decide();
             }
             Event::Unreachable { network } => {

@@ -28,6 +28,9 @@ struct Network {
     retry_at: Option<Instant>,
     /// Why the server was not reached the last time.
     error: Option<String>,
+    /// It fell silent while the operating system sees nothing wrong: the others are tried first, or
+    /// the applications would wait for one more timeout on it.
+    suspect: bool,
 }
 
 /// All networks, by number.
@@ -46,6 +49,7 @@ impl Networks {
                 config,
                 retry_at: None,
                 error: None,
+                suspect: false,
             })
             .collect();
         Self { list, automatic }
@@ -55,6 +59,7 @@ impl Networks {
     pub(crate) fn update(&mut self, snapshot: &Snapshot, server: Option<SocketAddr>) {
         for network in &mut self.list {
             network.retry_at = None;
+            network.suspect = false;
         }
         let Some(server) = server.filter(|_| self.automatic) else {
             return;
@@ -72,6 +77,7 @@ impl Networks {
                     config,
                     retry_at: None,
                     error: None,
+                    suspect: false,
                 });
             }
         }
@@ -134,6 +140,14 @@ impl Networks {
         if let Some(network) = self.list.get_mut(id.0) {
             network.retry_at = None;
             network.error = None;
+            network.suspect = false;
+        }
+    }
+
+    /// It carried, and nothing comes by it any more.
+    pub(crate) fn suspect(&mut self, id: NetworkId) {
+        if let Some(network) = self.list.get_mut(id.0) {
+            network.suspect = true;
         }
     }
 
@@ -150,7 +164,8 @@ impl Networks {
         }
     }
 
-    /// The first usable network that may be tried now, of `only` or of all.
+    /// The first usable network that may be tried now, of `only` or of all; a suspect one if there is
+    /// no other.
     pub(crate) fn choose(
         &self,
         only: Option<NetworkId>,
@@ -158,11 +173,14 @@ impl Networks {
         server: SocketAddr,
         now: Instant,
     ) -> Option<NetworkId> {
-        (0..self.list.len()).map(NetworkId).find(|id| {
-            only.is_none_or(|only| only == *id)
-                && self.list[id.0].retry_at.is_none_or(|at| at <= now)
-                && self.usable(*id, snapshot, server).is_ok()
-        })
+        (0..self.list.len())
+            .map(NetworkId)
+            .filter(|id| {
+                only.is_none_or(|only| only == *id)
+                    && self.list[id.0].retry_at.is_none_or(|at| at <= now)
+                    && self.usable(*id, snapshot, server).is_ok()
+            })
+            .min_by_key(|id| self.list[id.0].suspect)
     }
 
     /// What may be tried again now is not waited for any more.
