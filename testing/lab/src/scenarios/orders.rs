@@ -1,13 +1,14 @@
 //! What users ask by mistake, or twice: every command ends with the right status and tells the truth
 //! about its own order.
 
-use std::process::{Output, Stdio};
+use std::process::{Child, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::world::{LIMIT, Pair, ensure_done};
+use super::world::{LIMIT, NETWORKS, Pair, ensure_done};
 use crate::handover::Daemon;
+use crate::link::Conditions;
 use crate::scenario::Lab;
 use crate::topology::Topology;
 
@@ -32,21 +33,37 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
         "{entries:?}"
     );
 
-    let entries = at_once(&pair.handover.client, ["wlan0", "wwan0"])?;
-    lab.note(&format!("to two different ones: {entries:?}"));
-    ensure!(
-        entries[0].is_null() || entries[0]["to"] == "wlan0",
-        "{entries:?}"
-    );
-    ensure!(
-        entries[1].is_null() || entries[1]["to"] == "wwan0",
-        "{entries:?}"
-    );
+    one_after_the_other(lab, &mut pair)
+}
+
+/// An order while a switch to elsewhere is going on is carried out after it. The networks are slow, so
+/// that there is time for it.
+fn one_after_the_other(lab: &Lab, pair: &mut Pair) -> Result<()> {
+    for network in NETWORKS {
+        let slow = Conditions::new(100, 60);
+        pair.topology.link(network)?.set_conditions(slow)?;
+    }
+    let first = spawn(&pair.handover.client, "wlan0")?;
     pair.handover
-        .wait_for_status("the end of it", LIMIT, |status| {
-            status["state"] == "attached"
+        .wait_for_status("the switch to begin", LIMIT, |status| {
+            status["state"] == "switching"
         })?;
-    Ok(())
+    let second = spawn(&pair.handover.client, "wwan0")?;
+    let third = spawn(&pair.handover.client, "wlan0")?;
+    let mut entries = Vec::new();
+    for order in [first, second, third] {
+        entries.push(entry_of(&order.wait_with_output()?)?);
+    }
+    lab.note(&format!("one after the other: {entries:?}"));
+    ensure!(
+        entries[0]["to"] == "wlan0" && entries[1]["to"] == "wwan0",
+        "{entries:?}"
+    );
+    // The third may have joined the first, or wait for the second, as it came.
+    ensure!(entries[2]["to"] == "wlan0", "{entries:?}");
+    entries
+        .iter()
+        .try_for_each(|entry| ensure_done(entry, "planned"))
 }
 
 /// The command ends with this status and names the networks that there are.
@@ -81,16 +98,15 @@ fn wait_for_state(client: &Daemon, network: &str, state: &str) -> Result<()> {
 
 /// Gives both orders without waiting in between; both must be carried out.
 fn at_once(client: &Daemon, networks: [&str; 2]) -> Result<Vec<Value>> {
-    let mut running = Vec::new();
-    for network in networks {
-        let mut command = client.command(&["switch", network, "--json"]);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        running.push(command.spawn()?);
-    }
-    running
-        .into_iter()
-        .map(|child| entry_of(&child.wait_with_output()?))
-        .collect()
+    let running = networks.map(|network| spawn(client, network));
+    let entry = |child: Result<Child>| entry_of(&child?.wait_with_output()?);
+    running.into_iter().map(entry).collect()
+}
+
+fn spawn(client: &Daemon, network: &str) -> Result<Child> {
+    let mut command = client.command(&["switch", network, "--json"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    Ok(command.spawn()?)
 }
 
 fn entry_of(output: &Output) -> Result<Value> {

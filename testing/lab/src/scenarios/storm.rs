@@ -71,6 +71,7 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
     for application in applications {
         application.finish(LIMIT)?;
     }
+    lab.note("every application has ended");
     let status = handover.wait_for_status("no stream left", LIMIT, |status| {
         status["streams"] == 0 && status["state"] == "attached"
     })?;
@@ -150,6 +151,7 @@ impl Sky {
                 Ok(order.try_wait()?.is_some())
             })?;
         }
+        lab.note("every order is answered");
         newcomers.into_iter().try_for_each(|one| one.finish(LIMIT))
     }
 
