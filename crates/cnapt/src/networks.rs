@@ -254,3 +254,55 @@ impl Networks {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use handover_network::{Interface, Kind, Route};
+
+    use super::*;
+
+    const NOW: Instant = Instant::from_micros(0);
+
+    fn server() -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, 1], 7400))
+    }
+
+    /// Two interfaces, each with an address and a route to everywhere.
+    fn snapshot() -> Snapshot {
+        let interface = |index: u32, name: &str| Interface {
+            index,
+            name: name.to_owned(),
+            up: true,
+            addresses: vec![IpAddr::from([10, 1, 0, 2])],
+            bridge_or_port: false,
+            has_device: true,
+            kind: Kind::Other,
+        };
+        let route = |interface| Route {
+            interface,
+            destination: IpAddr::from([0, 0, 0, 0]),
+            prefix_length: 0,
+        };
+        Snapshot {
+            interfaces: vec![interface(1, "wlan0"), interface(2, "wwan0")],
+            routes: vec![route(1), route(2)],
+        }
+    }
+
+    fn choose(networks: &Networks) -> Option<NetworkId> {
+        networks.choose(None, &snapshot(), server(), NOW)
+    }
+
+    #[test]
+    fn a_network_that_fell_silent_is_tried_after_the_others_until_it_carries_again() {
+        let mut networks = Networks::new(Vec::new());
+        networks.update(&snapshot(), Some(server()));
+        assert_eq!(choose(&networks), Some(NetworkId(0)));
+        networks.suspect(NetworkId(0));
+        assert_eq!(choose(&networks), Some(NetworkId(1)));
+        networks.suspect(NetworkId(1));
+        assert_eq!(choose(&networks), Some(NetworkId(0)), "nothing better");
+        networks.reached(NetworkId(1));
+        assert_eq!(choose(&networks), Some(NetworkId(1)));
+    }
+}
