@@ -17,6 +17,7 @@ use std::time::Duration;
 use bytes::{BufMut, BytesMut};
 use handover_proto::StreamId;
 use handover_proto::stream::{View, code};
+use handover_proto::wire::DATA_PAYLOAD_BYTES;
 use socket2::SockRef;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -26,8 +27,8 @@ use tracing::debug;
 use crate::hub::{Core, Hub, Session};
 use crate::writer::Writer;
 
-/// How much is read from an application at once: one batch of a conduit.
-const READ_BYTES: usize = 64 * 1024;
+/// How much is read from an application at once: with its DATA header it fills whole TLS records.
+const READ_BYTES: usize = DATA_PAYLOAD_BYTES;
 
 /// A thread's read buffer is renewed when less than this is left of it, so that no read is tiny.
 const LEAST_READ_BYTES: usize = 16 * 1024;

@@ -15,7 +15,7 @@ use super::PeerMisbehaved;
 use super::record::{Acknowledge, Opening, Stream};
 use super::table::Streams;
 use crate::session::{Close, Output, bound};
-use crate::wire::{DATA_PAYLOAD_BYTES, Frame, encode, encode_data_header};
+use crate::wire::{DATA_HEADER_BYTES, DATA_PAYLOAD_BYTES, Frame, encode, encode_data_header};
 use crate::{ConduitId, Instant, Side, StreamId};
 
 /// The most conduits of one link beside the control channel. More would help only where that many
@@ -30,7 +30,7 @@ pub const SPARE_CONDUITS: usize = 2;
 const BATCH_BYTES: usize = 64 * 1024;
 
 /// How much one stream may send before the next one on the same conduit has its turn.
-const TURN_BYTES: usize = 16 * 1024;
+const TURN_BYTES: usize = 16 * 1024 - DATA_HEADER_BYTES;
 
 /// The place of LAST_MESSAGE_BEFORE_REDIRECTION in one direction of a conduit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -40,7 +40,7 @@ pub const STREAMS: u32 = 16 * 1024;
 
 /// How much of an application's data may wait unsent, in bytes: enough to fill the pipe while the
 /// application's task sleeps, little enough that a switch of pace is felt by the producer.
-pub const UNSENT_BYTES: u64 = 256 * 1024;
+pub const UNSENT_BYTES: u64 = 4 * crate::wire::DATA_PAYLOAD_BYTES as u64;
 
 /// How a direction of a stream ended, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -761,9 +761,7 @@ impl Streams {
             .filter_map(|stream| match stream.opening {
                 Opening::NotSent { since } => Some(since + OPEN_WAIT),
                 // An OPEN that waits in a full conduit has no patience of its own yet.
-                Opening::Sent { at, patience, .. } => {
-                    forwarding.then(|| at + patience.max(least))
-                }
+                Opening::Sent { at, patience, .. } => forwarding.then(|| at + patience.max(least)),
                 Opening::Confirmed => None,
             })
             .min();

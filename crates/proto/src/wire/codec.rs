@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use bytes::{BufMut, BytesMut};
 
 use super::{
-    Attach, Attached, BODY_BYTES, CATALOGUE_ENTRIES, CatalogueEntry, ClosedOld, Frame, Hello,
-    Layer, NAME_BYTES, RENEW_ENTRIES, RefusedCode, Renew, RenewEntry, Role, Trail,
+    Attach, Attached, BODY_BYTES, CATALOGUE_ENTRIES, CatalogueEntry, ClosedOld, DATA_HEADER_BYTES,
+    Frame, Hello, Layer, NAME_BYTES, RENEW_ENTRIES, RefusedCode, Renew, RenewEntry, Role, Trail,
     TransportProtocol, WireError,
 };
 use crate::step::{Step, TRAIL_STEPS};
@@ -45,7 +45,7 @@ pub(super) const LAST_MESSAGE: u8 = 41;
 /// The word that begins every frame.
 pub(super) const HEADER_BYTES: usize = 4;
 /// Stream and offset, which begin the body of DATA.
-pub(super) const DATA_FIELDS_BYTES: usize = 16;
+pub(super) const DATA_FIELDS_BYTES: usize = DATA_HEADER_BYTES - HEADER_BYTES;
 
 const RENEW_END_FIN: u8 = 1;
 const RENEW_END_ABORT: u8 = 2;

@@ -20,9 +20,12 @@ pub use frame::{
 /// The protocol version that this code speaks, negotiated in HELLO.
 pub const VERSION: u16 = 1;
 
-/// The longest body of a DATA frame's payload: one batch of a conduit's writer. Longer frames would
-/// let one stream hold a conduit, and a switch has to wait for the frame begun.
-pub const DATA_PAYLOAD_BYTES: usize = 64 * 1024;
+/// What precedes the payload of a DATA frame: the header, the stream and the offset.
+pub const DATA_HEADER_BYTES: usize = 20;
+
+/// The longest payload of a DATA frame: with its header, four full TLS records. Longer frames would let
+/// one stream hold a conduit, and a switch has to wait for the frame begun.
+pub const DATA_PAYLOAD_BYTES: usize = 64 * 1024 - DATA_HEADER_BYTES;
 
 /// The longest body of any other frame: a RENEW piece or a catalogue of [`CATALOGUE_ENTRIES`].
 pub const BODY_BYTES: usize = 64 * 1024;
