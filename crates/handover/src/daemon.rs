@@ -4,38 +4,41 @@
 //! daemon then runs in the foreground until it fails, or until SIGINT or SIGTERM ends it, which is a good end.
 
 use std::io::{self, IsTerminal as _};
+use std::num::NonZero;
 use std::path::Path;
 use std::time::Duration;
 
 use handover_control::Environment;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::runtime::Builder;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::config;
 use crate::exit::{Exit, Failure};
 
-/// Runs the SNAPT.
+/// Runs the SNAPT, on all cores but one: the server applications and the kernel's network stack live here too.
 pub(crate) fn server(path: &Path) -> Result<Exit, Failure> {
     let config = config::server(path, &Environment::of_process()).map_err(Failure::misuse)?;
-    run(handover_snapt::run(config))
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let mut runtime = Builder::new_multi_thread();
+    runtime.worker_threads(cores.saturating_sub(1).max(1));
+    run(runtime, handover_snapt::run(config))
 }
 
-/// Runs the CNAPT.
+/// Runs the CNAPT, on one thread: it has one session, whose tasks would only wake each other across cores.
 pub(crate) fn client(path: &Path) -> Result<Exit, Failure> {
     let config = config::client(path, &Environment::of_process()).map_err(Failure::misuse)?;
-    run(handover_cnapt::run(config))
+    run(Builder::new_current_thread(), handover_cnapt::run(config))
 }
 
 fn run<E: Into<anyhow::Error>>(
+    mut runtime: Builder,
     daemon: impl Future<Output = Result<(), E>>,
 ) -> Result<Exit, Failure> {
     start_log()?;
     raise_descriptor_limit();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(Failure::failed)?;
+    let runtime = runtime.enable_all().build().map_err(Failure::failed)?;
     let result = runtime.block_on(daemon);
     runtime.shutdown_timeout(LEFT_OVER_TASKS);
     result.map(|()| Exit::Done).map_err(Failure::failed)
