@@ -6,18 +6,16 @@
 //! the first error that anyone sees is kept in a record that all share, and an end of file counts
 //! only if there is no error but EPIPE, which means that the application's own FIN came first.
 
-use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
+use bytes::BufMut;
 use handover_proto::StreamId;
 use handover_proto::stream::{View, code};
-use handover_proto::wire::DATA_PAYLOAD_BYTES;
 use socket2::SockRef;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -25,22 +23,11 @@ use tokio::net::tcp::OwnedReadHalf;
 use tracing::debug;
 
 use crate::hub::{Core, Hub, Session};
+use crate::pool::{self, READ_BYTES};
 use crate::writer::Writer;
-
-/// How much is read from an application at once: with its DATA header it fills whole TLS records.
-const READ_BYTES: usize = DATA_PAYLOAD_BYTES;
-
-/// A thread's read buffer is renewed when less than this is left of it, so that no read is tiny.
-const LEAST_READ_BYTES: usize = 16 * 1024;
 
 /// How much one application may read in a row before the others have their turn.
 const READS_IN_A_TURN: usize = 8;
-
-thread_local! {
-    /// Where applications' bytes are read to. Shared by all connections of a thread, so that an idle
-    /// one holds no buffer; what was read is split off and lives in its stream's replay.
-    static READ_BUFFER: RefCell<BytesMut> = RefCell::new(BytesMut::new());
-}
 
 impl<S: Session> Hub<S> {
     /// Serves an application's connection as `stream`, until both are over.
@@ -263,24 +250,21 @@ impl<S: Session> Task<S> {
     }
 
     fn read_once(&mut self, context: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
-        let read = READ_BUFFER.with_borrow_mut(|buffer| {
-            if buffer.capacity() - buffer.len() < LEAST_READ_BYTES {
-                buffer.reserve(READ_BYTES);
-            }
-            let result = {
-                let mut room = (&mut *buffer).limit(room.min(READ_BYTES));
-                pin!(self.reader.read_buf(&mut room)).poll(context)
-            };
-            result.map_ok(|_| buffer.split().freeze())
-        });
-        let bytes = ready!(read)?;
-        let count = bytes.len();
-        if count > 0 {
-            self.begun = true;
-            let stream = self.stream;
-            self.hub
-                .with(|machine, _| machine.streams_mut().write(stream, bytes));
+        let mut buffer = pool::take();
+        let read = {
+            let mut room = (&mut buffer).limit(room.min(READ_BYTES));
+            pin!(self.reader.read_buf(&mut room)).poll(context)
+        };
+        if !matches!(read, Poll::Ready(Ok(1..))) {
+            pool::give_back(buffer);
+            return read;
         }
+        let bytes = pool::keep(buffer);
+        let count = bytes.len();
+        self.begun = true;
+        let stream = self.stream;
+        self.hub
+            .with(|machine, _| machine.streams_mut().write(stream, bytes));
         Poll::Ready(Ok(count))
     }
 

@@ -18,6 +18,7 @@
 mod application;
 mod conduit;
 mod hub;
+mod pool;
 mod signals;
 mod writer;
 
