@@ -153,6 +153,33 @@ fn a_late_open_of_a_finished_request_does_not_run_it_again() -> Result<(), Broke
 }
 
 #[test]
+fn renew_overtakes_an_open_that_died_with_its_link() -> Result<(), Broken> {
+    let mut world = ready(5)?;
+    world.recording = true;
+    hold_plain(&mut world, Side::Snapt);
+    let key = world.open(Plan::send(100), Plan::respond(100, 100))?;
+    world.run_for(Duration::from_millis(50))?;
+    world.link_down(0);
+    let open = |frame: &Frame| matches!(frame, Frame::Open { .. });
+    let renewed = |frame: &Frame| {
+        let Frame::Renew(renew) = frame else {
+            return false;
+        };
+        let mut entries = renew.entries.iter();
+        entries.any(|entry| entry.stream == key.stream && entry.end.is_some())
+    };
+    world.run_until(PATIENCE, "RENEW with the stream's FIN", |world| {
+        world.saw(Side::Snapt, renewed) > 0
+    })?;
+    assert_eq!(world.saw(Side::Snapt, open), 0, "its OPEN never came");
+    world.finish(PATIENCE)?;
+    assert_eq!(world.saw(Side::Snapt, open), 1);
+    assert_eq!(world.conversation(key)?.connects, 1);
+    assert_eq!(world.received(key, Side::Cnapt), 100);
+    Ok(())
+}
+
+#[test]
 fn case_6_a_reset_does_not_wait_for_bytes_that_are_lost() -> Result<(), Broken> {
     let mut world = ready(6)?;
     let key = world.open(Plan::send(1_000_000).closing(Closing::Never), Plan::echo())?;

@@ -107,6 +107,28 @@ fn cnapt_11_is_prolonged_while_the_link_lives_but_not_for_ever() -> Result<(), P
 }
 
 #[test]
+fn a_verdict_of_silence_that_comes_late_is_void_after_a_sleep() -> Result<(), PeerMisbehaved> {
+    let mut cnapt = cnapt()?;
+    let (number, complete) = (1, false);
+    cnapt.handle_frame(CONTROL, &renew(number), at(40))?;
+    cnapt.handle_frame(CONTROL, &Frame::AllRedirected { number, complete }, at(41))?;
+    cnapt.handle_timeout(at(41) + bound::PROBE_IDLE);
+    let woken = at(41) + bound::PROBE_IDLE + bound::SILENCE + Duration::from_secs(600);
+    cnapt.handle_timeout(woken);
+    assert_eq!(cnapt.phase(), Phase::Attached, "it slept, and asks again");
+    // A process that is awake is on time.
+    while let Some(next) = cnapt.next_timeout()
+        && next < woken + bound::SILENCE
+    {
+        cnapt.handle_timeout(next);
+        assert_eq!(cnapt.phase(), Phase::Attached);
+    }
+    cnapt.handle_timeout(woken + bound::SILENCE);
+    assert_eq!(cnapt.phase(), Phase::Detached, "now it has heard nothing");
+    Ok(())
+}
+
+#[test]
 fn an_all_redirected_of_another_number_ends_no_wait() -> Result<(), PeerMisbehaved> {
     let mut cnapt = cnapt()?;
     cnapt.handle_frame(CONTROL, &renew(1), at(40))?;
@@ -188,6 +210,10 @@ fn hello(role: Role, instance: u64, link: u32) -> Hello {
 /// A link of `instance` attaches.
 fn attach(snapt: &mut Snapt, control: ConduitId, instance: u64) -> Result<(), PeerMisbehaved> {
     snapt.conduit_arrived(control, hello(Role::Control, instance, 1), at(0));
+    ask_to_attach(snapt, control)
+}
+
+fn ask_to_attach(snapt: &mut Snapt, control: ConduitId) -> Result<(), PeerMisbehaved> {
     let attach = Attach {
         cnapt: ID,
         session: 0,
@@ -286,6 +312,15 @@ fn an_instance_that_lost_the_session_does_not_get_it_back() -> Result<(), PeerMi
     move_to(&mut snapt, late, 6)?;
     assert_eq!(snapt.current_link(), Some(newer));
     assert!(closed(&snapt_outputs(&mut snapt)).contains(&(late, Close::Drain)));
+    Ok(())
+}
+
+#[test]
+fn a_cnapt_that_asks_without_reading_the_answers_is_cut_off() -> Result<(), PeerMisbehaved> {
+    let mut snapt = snapt();
+    attach(&mut snapt, CONTROL, 1)?;
+    let refused = (0..=bound::QUEUED_FRAMES).find_map(|_| ask_to_attach(&mut snapt, CONTROL).err());
+    assert_eq!(refused, Some(PeerMisbehaved::DoesNotRead));
     Ok(())
 }
 
