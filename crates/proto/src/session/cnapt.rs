@@ -411,7 +411,10 @@ impl Cnapt {
                 self.handle_refused(*code, now);
                 Ok(())
             }
-            (Layer::Link, _) if control => self.handle_control(conduit, frame, now),
+            (Layer::Link, _) if control => {
+                self.handle_control(conduit, frame, now)?;
+                self.streams.check_flood(conduit)
+            }
             (Layer::Link | Layer::Conduit, _) => Err(PeerMisbehaved::NotAllowed(
                 "a frame of a CNAPT, or on the wrong conduit",
             )),
@@ -449,7 +452,7 @@ impl Cnapt {
             }
             _ => return Err(PeerMisbehaved::NotAllowed("a control frame of a CNAPT")),
         }
-        self.streams.check_flood(control)
+        Ok(())
     }
 
     // === The planned switch, step by step ===

@@ -402,7 +402,8 @@ impl Snapt {
                 Ok(())
             }
             (Layer::Link, _) if link == conduit => {
-                self.handle_control(conduit, frame, of_session, now)
+                self.handle_control(conduit, frame, of_session, now)?;
+                self.streams.check_flood(conduit)
             }
             (Layer::Stream | Layer::Conduit | Layer::Link, _) => Err(PeerMisbehaved::NotAllowed(
                 "a frame of a SNAPT, or on the wrong conduit",
@@ -464,7 +465,7 @@ impl Snapt {
             Frame::Detach => self.release(true),
             _ => return Err(PeerMisbehaved::NotAllowed("a control frame of a SNAPT")),
         }
-        self.streams.check_flood(control)
+        Ok(())
     }
 
     fn handle_probe_reply(
