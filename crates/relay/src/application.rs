@@ -26,9 +26,6 @@ use crate::hub::{Core, Hub, Session};
 use crate::pool::{self, READ_BYTES};
 use crate::writer::Writer;
 
-/// How much one application may read in a row before the others have their turn.
-const READS_IN_A_TURN: usize = 8;
-
 impl<S: Session> Hub<S> {
     /// Serves an application's connection as `stream`, until both are over.
     ///
@@ -190,7 +187,11 @@ impl<S: Session> Task<S> {
         false
     }
 
-    /// Reads as far as there is credit. Says whether to look again.
+    /// Reads once, if there is credit. Says whether to look again at once.
+    ///
+    /// After a read the other tasks have their turn, the conduit's first of all: while several reads in a
+    /// row were made the network would idle, and a congestion control that paces, as BBR does, takes every
+    /// such pause for the network's own.
     fn read(&mut self, context: &mut Context<'_>, view: View) -> bool {
         if view.read_over {
             return false;
@@ -199,29 +200,24 @@ impl<S: Session> Task<S> {
             return self.watch_for_failure(context);
         }
         self.failure = None;
-        let mut room = view.room;
-        for _ in 0..READS_IN_A_TURN {
-            if room == 0 {
-                return true;
+        match self.read_once(context, view.room) {
+            Poll::Pending => {
+                self.begin();
+                false
             }
-            match self.read_once(context, room) {
-                Poll::Pending => {
-                    self.begin();
-                    return false;
-                }
-                Poll::Ready(Ok(0)) => {
-                    self.end_of_file();
-                    return true;
-                }
-                Poll::Ready(Ok(count)) => room -= count,
-                Poll::Ready(Err(error)) => {
-                    self.end_by_read_error(&error);
-                    return true;
-                }
+            Poll::Ready(Ok(0)) => {
+                self.end_of_file();
+                true
+            }
+            Poll::Ready(Ok(_)) => {
+                context.waker().wake_by_ref();
+                false
+            }
+            Poll::Ready(Err(error)) => {
+                self.end_by_read_error(&error);
+                true
             }
         }
-        context.waker().wake_by_ref();
-        false
     }
 
     /// Without credit nothing is read. Says whether the connection failed meanwhile.
@@ -249,6 +245,7 @@ impl<S: Session> Task<S> {
         }
     }
 
+    /// How many bytes were read, 0 at the end of file.
     fn read_once(&mut self, context: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
         let mut buffer = pool::take();
         let read = {

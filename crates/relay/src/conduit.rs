@@ -13,9 +13,9 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use handover_carrier::Conduit;
 use handover_proto::session::Close;
-use handover_proto::stream::{Accepted, PeerMisbehaved, Transmit};
+use handover_proto::stream::{Accepted, PIECE_BYTES, PeerMisbehaved, Transmit};
 use handover_proto::wire::{Decoder, Frame, Hello, Item, WireError};
-use handover_proto::{ConduitId, StreamId};
+use handover_proto::{ConduitId, Instant, StreamId};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
 use tracing::{debug, warn};
 
@@ -88,7 +88,7 @@ impl<S: Session> Hub<S> {
         self: &Arc<Self>,
         id: ConduitId,
         conduit: Conduit,
-        introduce: impl FnOnce(&mut S, handover_proto::Instant),
+        introduce: impl FnOnce(&mut S, Instant),
     ) {
         self.register_conduit(id);
         self.with(introduce);
@@ -99,6 +99,7 @@ impl<S: Session> Hub<S> {
             decoder: Decoder::default(),
             out: Transmit::default(),
             flushed: true,
+            arrivals: Arrivals::default(),
         };
         tokio::spawn(task.run());
     }
@@ -111,6 +112,7 @@ struct Task<S> {
     decoder: Decoder,
     out: Transmit,
     flushed: bool,
+    arrivals: Arrivals,
 }
 
 impl<S: Session> Task<S> {
@@ -198,8 +200,14 @@ impl<S: Session> Task<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Takes in what is there. Ready means that the conduit is over.
+    /// Takes in what is there, and delivers it. Ready means that the conduit is over.
     fn poll_read_in(&mut self, context: &mut Context<'_>) -> Poll<Ended> {
+        let over = self.poll_take_in(context);
+        self.deliver();
+        over
+    }
+
+    fn poll_take_in(&mut self, context: &mut Context<'_>) -> Poll<Ended> {
         for _ in 0..READS_IN_A_TURN {
             let buffer = match ready!(Pin::new(&mut self.conduit).poll_fill_buf(context)) {
                 Ok([]) => return Poll::Ready(Ended::Closed),
@@ -207,14 +215,34 @@ impl<S: Session> Task<S> {
                 Err(error) => return Poll::Ready(error.into()),
             };
             let taken = buffer.len();
-            if let Err(ended) = take_in(&self.hub, self.id, &mut self.decoder, buffer) {
+            let arrivals = &mut self.arrivals;
+            if let Err(ended) = take_in(&self.hub, self.id, &mut self.decoder, buffer, arrivals) {
                 return Poll::Ready(ended);
             }
             Pin::new(&mut self.conduit).consume(taken);
+            if self.arrivals.bytes >= PIECE_BYTES {
+                self.deliver();
+            }
         }
         context.waker().wake_by_ref();
         Poll::Pending
     }
+
+    /// Gives the applications what came for them.
+    fn deliver(&mut self) {
+        self.arrivals.bytes = 0;
+        for (stream, writer) in self.arrivals.streams.drain(..) {
+            deliver(&self.hub, stream, &writer);
+        }
+    }
+}
+
+/// What a turn has brought for applications, and is yet to be delivered.
+#[derive(Debug, Default)]
+struct Arrivals {
+    /// At most one entry for each read of the turn: neighbours that are the same are one.
+    streams: Vec<(StreamId, Arc<Writer>)>,
+    bytes: usize,
 }
 
 fn take_in<S: Session>(
@@ -222,6 +250,7 @@ fn take_in<S: Session>(
     id: ConduitId,
     decoder: &mut Decoder,
     mut input: &[u8],
+    arrivals: &mut Arrivals,
 ) -> Result<(), Ended> {
     hub.with(|machine, now| machine.heard(id, now));
     while let Some(item) = decoder.next(&mut input)? {
@@ -233,51 +262,59 @@ fn take_in<S: Session>(
                 stream,
                 offset,
                 bytes,
-            } => take_data(hub, id, stream, offset, bytes)?,
+            } => {
+                hub.with_core(|core, now| core.take_data(id, stream, offset, bytes, now, arrivals))?
+            }
         }
     }
     Ok(())
 }
 
-/// Bytes in order go straight to the application's socket, outside the lock.
-fn take_data<S: Session>(
-    hub: &Hub<S>,
-    conduit: ConduitId,
-    stream: StreamId,
-    offset: u64,
-    bytes: &[u8],
-) -> Result<(), Ended> {
-    let direct = hub.with_core(|core, now| {
-        if !core.conduits.contains_key(&conduit) {
-            return Ok(None);
+impl<S: Session> Core<S> {
+    fn take_data(
+        &mut self,
+        conduit: ConduitId,
+        stream: StreamId,
+        offset: u64,
+        bytes: &[u8],
+        now: Instant,
+        arrivals: &mut Arrivals,
+    ) -> Result<(), PeerMisbehaved> {
+        if !self.conduits.contains_key(&conduit) {
+            return Ok(());
         }
-        let accepted = core
-            .machine
-            .streams_mut()
-            .accept_data(stream, offset, bytes, now)?;
-        Ok::<_, PeerMisbehaved>(match accepted {
-            Accepted::Direct(fresh) => Some((fresh, writer_of(core, stream))),
-            Accepted::Duplicate | Accepted::Stored => None,
-        })
-    })?;
-    let Some((fresh, writer)) = direct else {
-        return Ok(());
-    };
-    let result = writer.map_or(Ok(0), |writer| writer.write_now(fresh));
-    hub.with_core(|core, now| {
-        let written = *result.as_ref().unwrap_or(&0);
-        core.machine
-            .streams_mut()
-            .direct_delivered(stream, fresh, written, now);
-        if let Err(error) = result {
-            core.note_write_error(stream, error.kind());
+        let streams = self.machine.streams_mut();
+        if streams.accept_data(stream, offset, bytes, now)? == Accepted::Deliverable {
+            arrivals.bytes += bytes.len();
+            let last = arrivals.streams.last();
+            if last.is_none_or(|(last, _)| *last != stream)
+                && let Some(application) = self.applications.get(&stream)
+            {
+                let writer = Arc::clone(&application.writer);
+                arrivals.streams.push((stream, writer));
+            }
         }
-    });
-    Ok(())
+        Ok(())
+    }
 }
 
-fn writer_of<S: Session>(core: &Core<S>, stream: StreamId) -> Option<Arc<Writer>> {
-    core.applications
-        .get(&stream)
-        .map(|application| Arc::clone(&application.writer))
+/// Writes to the application's socket, outside the lock, until there is nothing more or it is full; the
+/// application's task does the rest.
+fn deliver<S: Session>(hub: &Hub<S>, stream: StreamId, writer: &Writer) {
+    while let Some(piece) = hub.with(|machine, _| machine.streams_mut().take(stream)) {
+        let result = writer.write_now(&piece);
+        let (written, length) = (*result.as_ref().unwrap_or(&0), piece.len());
+        hub.with_core(|core, now| {
+            let streams = core.machine.streams_mut();
+            if streams.delivered(stream, piece, written, now) {
+                core.wake_application(stream);
+            }
+            if let Err(error) = result {
+                core.note_write_error(stream, error.kind());
+            }
+        });
+        if written < length {
+            break;
+        }
+    }
 }

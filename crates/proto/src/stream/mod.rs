@@ -25,7 +25,7 @@ mod table;
 
 pub use conduit::{MAX_CONDUITS, SPARE_CONDUITS, Transmit};
 pub use credit::CreditPool;
-pub use receive::Accepted;
+pub use receive::{Accepted, PIECE_BYTES};
 pub use table::{OpenError, Streams, View};
 
 /// The credit that every stream begins with, in bytes. Small, because it is promised for every

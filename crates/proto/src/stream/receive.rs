@@ -1,19 +1,23 @@
 //! The receiving half: bytes merged by offset, until the application has taken them.
 //!
-//! What comes in order goes, where it can, from the conduit's buffer straight to the application's
-//! socket ([`Accepted::Direct`]); what cannot go there yet waits in `ready`, what comes ahead of a
-//! hole in `ahead`. Everything held lies between `taken` and `limit`, so the credit is the bound.
+//! What comes in order waits in `ready`, in pieces that are each one write to the application's socket;
+//! what comes ahead of a hole in `ahead`. Everything held lies between `taken` and `limit`, so the credit
+//! is the bound.
+//!
+//! Two tasks deliver, one at a time: the conduit's, when it has read what was there, and, from the moment
+//! at which the application takes less than it is given, the application's own.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 
 use super::{CreditPool, End, INITIAL_LIMIT, PeerMisbehaved, STREAM_CREDIT};
 use crate::Instant;
 
-/// The size of the pieces in which bytes wait for the application: one TLS record.
-const PIECE_BYTES: usize = 16 * 1024;
+/// The most that one piece holds, and so what is written to an application at once. Less would wake a fast
+/// reader for each TLS record.
+pub const PIECE_BYTES: usize = 64 * 1024;
 
 /// The highest offset that an end may claim. Leaves room for the virtual offset behind it.
 const LAST_OFFSET: u64 = u64::MAX / 2;
@@ -27,15 +31,14 @@ const LEAST_ROUND_TRIP: Duration = Duration::from_millis(5);
 const ACKNOWLEDGE_BYTES: u64 = 256 * 1024;
 
 /// What became of bytes that arrived.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Accepted<'a> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
     /// They were there already, or nobody wants them any more.
     Duplicate,
-    /// They wait for the application.
+    /// They wait for the application's task, or behind a hole.
     Stored,
-    /// The caller may write them to the application's socket at once and must then say how many
-    /// it took, with [`super::Streams::direct_delivered`]. Until then nobody else delivers.
-    Direct(&'a [u8]),
+    /// They wait for the caller: it is to deliver them soon, with [`super::Streams::take`].
+    Deliverable,
 }
 
 #[derive(Debug)]
@@ -58,6 +61,8 @@ pub(crate) struct ReceiveHalf {
     stop: Option<u16>,
     /// Someone is writing to the application's socket outside the lock.
     delivering: bool,
+    /// The application took less than it was given: its own task goes on when it takes more.
+    blocked: bool,
     pub(crate) last_delivered: Option<Instant>,
 }
 
@@ -78,17 +83,20 @@ impl ReceiveHalf {
             end_taken: false,
             stop: None,
             delivering: false,
+            blocked: false,
             last_delivered: None,
         }
     }
 
-    /// Takes a piece of DATA. `direct` says whether the caller can write to the application.
-    pub(crate) fn accept<'a>(
+    /// Takes a piece of DATA. `connected` says whether there is an application to deliver to, `spare` is
+    /// memory to store it in.
+    pub(crate) fn accept(
         &mut self,
         offset: u64,
-        bytes: &'a [u8],
-        direct: bool,
-    ) -> Result<Accepted<'a>, PeerMisbehaved> {
+        bytes: &[u8],
+        connected: bool,
+        spare: &mut Option<BytesMut>,
+    ) -> Result<Accepted, PeerMisbehaved> {
         let last = offset + bytes.len() as u64;
         if last > self.limit {
             return Err(PeerMisbehaved::BeyondLimit);
@@ -104,56 +112,25 @@ impl ReceiveHalf {
             return Ok(Accepted::Stored);
         }
         let (_, fresh) = bytes.split_at(to_usize(self.contiguous - offset));
-        if direct && !self.delivering && self.ready.is_empty() && self.ahead.is_empty() {
-            self.delivering = true;
-            return Ok(Accepted::Direct(fresh));
-        }
-        self.append(fresh);
-        self.join_ahead();
+        self.append(fresh, spare);
+        self.join_ahead(spare);
         self.note_end();
-        Ok(Accepted::Stored)
-    }
-
-    /// The caller of a [`Accepted::Direct`] wrote the first `written` of `bytes`.
-    pub(crate) fn direct_delivered(&mut self, bytes: &[u8], written: usize, now: Instant) {
-        // Not so: the stream of that delivery is gone, and this one has its name.
-        if !std::mem::replace(&mut self.delivering, false) || self.is_over() {
-            return;
-        }
-        // Another conduit may have stored the same bytes, and more, in the meantime.
-        let stored = self.contiguous - self.taken;
-        if stored == 0 {
-            self.contiguous += bytes.len() as u64;
-            self.taken += written as u64;
-            if let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
-                self.contiguous -= rest.len() as u64;
-                self.append(rest);
-            }
+        Ok(if connected && !self.delivering && !self.blocked {
+            Accepted::Deliverable
         } else {
-            let fresh = (bytes.len() as u64).saturating_sub(stored);
-            let (_, rest) = bytes.split_at(bytes.len() - to_usize(fresh));
-            self.append(rest);
-            self.drop_taken(written);
-        }
-        if written > 0 {
-            self.last_delivered = Some(now);
-        }
-        self.join_ahead();
-        self.note_end();
+            Accepted::Stored
+        })
     }
 
-    fn append(&mut self, bytes: &[u8]) {
-        let mut rest = bytes;
+    fn append(&mut self, bytes: &[u8], spare: &mut Option<BytesMut>) {
         self.contiguous += bytes.len() as u64;
+        let mut rest = bytes;
         if let Some(tail) = self.ready.back_mut() {
-            let room = (tail.capacity() - tail.len()).min(rest.len());
-            let (head, more) = rest.split_at(room);
-            tail.extend_from_slice(head);
-            rest = more;
+            rest = fill(tail, rest);
         }
-        if !rest.is_empty() {
-            let mut piece = BytesMut::with_capacity(rest.len().max(PIECE_BYTES));
-            piece.extend_from_slice(rest);
+        while !rest.is_empty() {
+            let mut piece = spare.take().unwrap_or_default();
+            rest = fill(&mut piece, rest);
             self.ready.push_back(piece);
         }
     }
@@ -204,14 +181,14 @@ impl ReceiveHalf {
         }
     }
 
-    fn join_ahead(&mut self) {
+    fn join_ahead(&mut self, spare: &mut Option<BytesMut>) {
         while let Some(entry) = self.ahead.first_entry()
             && *entry.key() <= self.contiguous
         {
             let start = *entry.key();
             let piece = entry.remove();
             let known = to_usize(self.contiguous - start).min(piece.len());
-            self.append(&piece[known..]);
+            self.append(&piece[known..], spare);
         }
     }
 
@@ -277,50 +254,39 @@ impl ReceiveHalf {
     }
 
     /// Bytes for the application; marks the delivery as going on until [`Self::delivered`].
-    pub(crate) fn take(&mut self) -> Option<Bytes> {
+    pub(crate) fn take(&mut self) -> Option<BytesMut> {
         if self.delivering {
             return None;
         }
-        // What is handed out stays in place until it is delivered; the split shares the memory.
-        let piece = self.ready.front_mut()?;
-        let bytes = piece.split().freeze();
-        self.ready.pop_front();
+        let piece = self.ready.pop_front()?;
         self.delivering = true;
-        Some(bytes)
+        Some(piece)
     }
 
-    /// The application took the first `count` of `bytes`, which came from [`Self::take`].
-    pub(crate) fn delivered(&mut self, mut bytes: Bytes, count: usize, now: Instant) {
+    /// The application took the first `count` bytes of `piece`, which came from [`Self::take`]. An empty
+    /// piece becomes the `spare` one.
+    pub(crate) fn delivered(
+        &mut self,
+        mut piece: BytesMut,
+        count: usize,
+        now: Instant,
+        spare: &mut Option<BytesMut>,
+    ) {
         // Not so: the stream of that delivery is gone, and this one has its name.
         if !std::mem::replace(&mut self.delivering, false) || self.is_over() {
             return;
         }
-        bytes.advance(count);
         self.taken += count as u64;
-        if !bytes.is_empty() {
-            let rest = bytes
-                .try_into_mut()
-                .unwrap_or_else(|shared| BytesMut::from(&shared[..]));
-            self.ready.push_front(rest);
+        self.blocked = count < piece.len();
+        if self.blocked {
+            piece.advance(count);
+            self.ready.push_front(piece);
+        } else {
+            piece.clear();
+            spare.get_or_insert(piece);
         }
         if count > 0 {
             self.last_delivered = Some(now);
-        }
-    }
-
-    fn drop_taken(&mut self, count: usize) {
-        let mut left = count;
-        self.taken += count as u64;
-        while left > 0 {
-            let Some(front) = self.ready.front_mut() else {
-                break;
-            };
-            let here = left.min(front.len());
-            front.advance(here);
-            left -= here;
-            if front.is_empty() {
-                self.ready.pop_front();
-            }
         }
     }
 
@@ -401,6 +367,14 @@ impl ReceiveHalf {
     }
 }
 
+/// Adds to a piece what it has room for, and gives back the rest.
+fn fill<'a>(piece: &mut BytesMut, bytes: &'a [u8]) -> &'a [u8] {
+    let room = PIECE_BYTES.saturating_sub(piece.len());
+    let (head, rest) = bytes.split_at(room.min(bytes.len()));
+    piece.extend_from_slice(head);
+    rest
+}
+
 /// A distance inside the window.
 fn to_usize(distance: u64) -> usize {
     usize::try_from(distance).unwrap_or(usize::MAX)
@@ -415,13 +389,13 @@ mod tests {
         while let Some(bytes) = half.take() {
             all.extend_from_slice(&bytes);
             let count = bytes.len();
-            half.delivered(bytes, count, Instant::default());
+            half.delivered(bytes, count, Instant::default(), &mut None);
         }
         all
     }
 
     fn store(half: &mut ReceiveHalf, offset: u64, bytes: &[u8]) {
-        assert!(half.accept(offset, bytes, false).is_ok());
+        assert!(half.accept(offset, bytes, false, &mut None).is_ok());
     }
 
     #[test]
@@ -438,31 +412,37 @@ mod tests {
     }
 
     #[test]
-    fn direct_bytes_that_the_application_did_not_take_wait() {
+    fn one_delivers_at_a_time_and_after_a_short_write_the_application_s_task() {
         let mut half = ReceiveHalf::new(Instant::default());
-        let Ok(Accepted::Direct(bytes)) = half.accept(0, b"abc", true) else {
-            panic!("direct")
-        };
-        assert_eq!(
-            half.accept(0, b"ab", true),
-            Ok(Accepted::Stored),
-            "only one delivers"
-        );
-        half.direct_delivered(bytes, 1, Instant::default());
-        assert_eq!((half.taken, half.contiguous), (1, 3));
-        assert_eq!(drain(&mut half), b"bc");
+        let spare = &mut None;
+        let accepted = half.accept(0, b"abc", true, spare);
+        assert_eq!(accepted, Ok(Accepted::Deliverable));
+        let piece = half.take().expect("bytes");
+        let accepted = half.accept(0, b"abcde", true, spare);
+        assert_eq!(accepted, Ok(Accepted::Stored), "only one delivers");
+        half.delivered(piece, 1, Instant::default(), spare);
+        assert_eq!((half.taken, half.contiguous), (1, 5));
+        let accepted = half.accept(5, b"f", true, spare);
+        assert_eq!(accepted, Ok(Accepted::Stored), "it takes no more for now");
+        assert_eq!(drain(&mut half), b"bcdef");
+        let accepted = half.accept(6, b"g", true, spare);
+        assert_eq!(accepted, Ok(Accepted::Deliverable));
+        assert_eq!(half.arrived(), 7);
     }
 
     #[test]
-    fn what_another_conduit_stored_meanwhile_is_not_delivered_twice() {
+    fn small_messages_make_one_piece_and_its_memory_serves_again() {
         let mut half = ReceiveHalf::new(Instant::default());
-        let Ok(Accepted::Direct(bytes)) = half.accept(0, b"abc", true) else {
-            panic!("direct")
-        };
-        store(&mut half, 0, b"abcde");
-        half.direct_delivered(bytes, 2, Instant::default());
-        assert_eq!(drain(&mut half), b"cde");
-        assert_eq!(half.arrived(), 5);
+        let spare = &mut None;
+        for offset in 0..100 {
+            assert!(half.accept(offset, b"a", true, spare).is_ok());
+        }
+        let piece = half.take().expect("bytes");
+        let (place, count) = (piece.as_ptr(), piece.len());
+        assert_eq!(count, 100);
+        half.delivered(piece, count, Instant::default(), spare);
+        assert!(half.accept(100, b"a", true, spare).is_ok());
+        assert_eq!(half.take().expect("a byte").as_ptr(), place);
     }
 
     #[test]
@@ -487,7 +467,10 @@ mod tests {
     fn after_a_stop_the_end_is_acknowledged_at_once() {
         let mut half = ReceiveHalf::new(Instant::default());
         half.stop(5);
-        assert_eq!(half.accept(0, b"abc", true), Ok(Accepted::Duplicate));
+        assert_eq!(
+            half.accept(0, b"abc", true, &mut None),
+            Ok(Accepted::Duplicate)
+        );
         assert_eq!(half.handle_end(End::Fin { last: 9 }), Ok(false));
         assert_eq!(half.arrived(), 10);
         assert!(half.end_is_taken());
@@ -498,7 +481,7 @@ mod tests {
         let mut half = ReceiveHalf::new(Instant::default());
         let most = vec![0; INITIAL_LIMIT as usize];
         assert_eq!(
-            half.accept(1, &most, false),
+            half.accept(1, &most, false, &mut None),
             Err(PeerMisbehaved::BeyondLimit)
         );
         store(&mut half, 0, b"abc");
@@ -511,6 +494,9 @@ mod tests {
             Err(PeerMisbehaved::EndMoved)
         );
         assert_eq!(half.handle_end(End::Fin { last: 3 }), Ok(false));
-        assert_eq!(half.accept(3, b"d", false), Err(PeerMisbehaved::EndMoved));
+        assert_eq!(
+            half.accept(3, b"d", false, &mut None),
+            Err(PeerMisbehaved::EndMoved)
+        );
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::conduit::{Conduit, Marker};
 use super::gap::{FLOWING, GapMeter};
@@ -94,6 +94,8 @@ pub struct Streams {
     pool: CreditPool,
     round_trip: Duration,
     gap: GapMeter,
+    /// Memory that the next bytes are stored in, so that a bulk transfer does not ask for each piece anew.
+    spare: Option<BytesMut>,
 }
 
 impl Streams {
@@ -126,6 +128,7 @@ impl Streams {
             pool,
             round_trip: Duration::ZERO,
             gap: GapMeter::default(),
+            spare: None,
         }
     }
 
@@ -227,18 +230,26 @@ impl Streams {
     }
 
     /// Bytes for the application. Hand back what became of them with [`Self::delivered`].
-    pub fn take(&mut self, id: StreamId) -> Option<Bytes> {
+    pub fn take(&mut self, id: StreamId) -> Option<BytesMut> {
         self.streams.get_mut(&id)?.receive.take()
     }
 
-    /// The application took the first `count` of the bytes that [`Self::take`] gave.
-    pub fn delivered(&mut self, id: StreamId, bytes: Bytes, count: usize, now: Instant) {
+    /// The application took the first `count` bytes of the piece that [`Self::take`] gave. Says whether
+    /// there is more for the application's own task to do.
+    pub fn delivered(&mut self, id: StreamId, piece: BytesMut, count: usize, now: Instant) -> bool {
         let Some(stream) = self.streams.get_mut(&id) else {
-            return;
+            return false;
         };
-        let last = stream.receive.last_delivered;
-        stream.receive.delivered(bytes, count, now);
-        self.after_delivery(id, last, now);
+        let receive = &mut stream.receive;
+        let last = receive.last_delivered;
+        receive.delivered(piece, count, now, &mut self.spare);
+        if receive.last_delivered == Some(now) {
+            self.gap.delivered(id, last, now);
+        }
+        receive.grow(self.round_trip, &self.pool, now);
+        let more = receive.has_bytes() || receive.end_is_deliverable();
+        self.note_received(id, now);
+        more
     }
 
     /// The application was told of the end.
@@ -257,20 +268,21 @@ impl Streams {
     /// # Errors
     ///
     /// If the other module broke a rule.
-    pub fn accept_data<'a>(
+    pub fn accept_data(
         &mut self,
         id: StreamId,
         offset: u64,
-        bytes: &'a [u8],
+        bytes: &[u8],
         now: Instant,
-    ) -> Result<Accepted<'a>, PeerMisbehaved> {
+    ) -> Result<Accepted, PeerMisbehaved> {
         if !self.know(id)? {
             return Ok(Accepted::Duplicate);
         }
         let Some(stream) = self.streams.get_mut(&id) else {
             return Ok(Accepted::Duplicate);
         };
-        let accepted = stream.receive.accept(offset, bytes, stream.connected)?;
+        let connected = stream.connected;
+        let accepted = (stream.receive).accept(offset, bytes, connected, &mut self.spare)?;
         stream.moved = self.number;
         stream.stirred = true;
         match accepted {
@@ -280,40 +292,10 @@ impl Streams {
                 self.note_received(id, now);
                 self.outputs.push_back(Output::Look(id));
             }
-            Accepted::Direct(_) => {}
+            // Said with the delivery, which raises the limit too.
+            Accepted::Deliverable => {}
         }
         Ok(accepted)
-    }
-
-    /// The application took the first `written` of the bytes of an [`Accepted::Direct`].
-    pub fn direct_delivered(&mut self, id: StreamId, bytes: &[u8], written: usize, now: Instant) {
-        let Some(stream) = self.streams.get_mut(&id) else {
-            return;
-        };
-        let last = stream.receive.last_delivered;
-        stream.receive.direct_delivered(bytes, written, now);
-        self.after_delivery(id, last, now);
-        self.look_if_deliverable(id);
-    }
-
-    fn after_delivery(&mut self, id: StreamId, last: Option<Instant>, now: Instant) {
-        let Some(stream) = self.streams.get_mut(&id) else {
-            return;
-        };
-        if stream.receive.last_delivered == Some(now) {
-            self.gap.delivered(id, last, now);
-        }
-        stream.receive.grow(self.round_trip, &self.pool, now);
-        self.note_received(id, now);
-    }
-
-    fn look_if_deliverable(&mut self, id: StreamId) {
-        let look = self.streams.get(&id).is_some_and(|stream| {
-            stream.receive.has_bytes() || stream.receive.end_is_deliverable()
-        });
-        if look {
-            self.outputs.push_back(Output::Look(id));
-        }
     }
 
     /// A producer that found no room is told when there is some.
@@ -544,6 +526,9 @@ impl Streams {
         };
         stream.moved = number;
         let reset = stream.receive.handle_end(end)?;
+        if stream.receive.end_is_deliverable() {
+            self.outputs.push_back(Output::Look(id));
+        }
         if stream.receive.end_has_arrived() {
             self.acknowledge_end(id);
         }
@@ -554,7 +539,6 @@ impl Streams {
             };
             self.reset(id, code);
         }
-        self.look_if_deliverable(id);
         self.reset_if_stopped(id);
         self.forget_if_over(id);
         Ok(())

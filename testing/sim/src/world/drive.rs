@@ -157,7 +157,7 @@ impl World {
     }
 
     /// Bytes for an application: says how many it took.
-    pub(super) fn offer(&mut self, side: Side, stream: StreamId, bytes: &[u8]) -> u64 {
+    pub(super) fn offer(&mut self, side: Side, stream: StreamId, bytes: &[u8]) -> usize {
         let whole = self.random.chance(70);
         let part = self.random.below(bytes.len() as u64 + 1);
         let Some(key) = self.key(side, stream) else {
@@ -176,14 +176,14 @@ impl World {
             count
         };
         let ended = application.ended;
-        let taken = &bytes[..usize::try_from(count).unwrap_or(0)];
-        if let Some(wrong) = first_wrong(key, side.other(), at, taken) {
+        let taken = usize::try_from(count).unwrap_or(0);
+        if let Some(wrong) = first_wrong(key, side.other(), at, &bytes[..taken]) {
             self.break_with(format!("wrong byte {wrong} of {stream} at {side:?}"));
         }
         if ended.is_some() && count > 0 {
             self.break_with(format!("bytes of {stream} at {side:?} after {ended:?}"));
         }
-        count
+        taken
     }
 
     /// The application's task: moves what can be moved.
@@ -194,8 +194,18 @@ impl World {
         while self.serve(side, stream) {}
     }
 
-    fn serve(&mut self, side: Side, stream: StreamId) -> bool {
+    /// One piece goes to the application. Says whether there was one.
+    pub(super) fn deliver(&mut self, side: Side, stream: StreamId) -> bool {
         let now = self.now;
+        let Some(piece) = self.streams(side).take(stream) else {
+            return false;
+        };
+        let taken = self.offer(side, stream, &piece);
+        self.streams(side).delivered(stream, piece, taken, now);
+        true
+    }
+
+    fn serve(&mut self, side: Side, stream: StreamId) -> bool {
         let view = self.streams(side).view(stream);
         let Some(application) = self.application(side, stream) else {
             return false;
@@ -206,16 +216,7 @@ impl World {
         };
         let (may_read, wanted) = (application.may_read, application.wants_to_write());
         let (written, closing) = (application.written, application.wants_to_close());
-        let mut moved = false;
-        if view.bytes
-            && may_read > 0
-            && let Some(bytes) = self.streams(side).take(stream)
-        {
-            let count = self.offer(side, stream, &bytes);
-            let taken = usize::try_from(count).unwrap_or(0);
-            self.streams(side).delivered(stream, bytes, taken, now);
-            moved = true;
-        }
+        let mut moved = view.bytes && may_read > 0 && self.deliver(side, stream);
         if view.end {
             self.end_application(side, stream);
             moved = true;

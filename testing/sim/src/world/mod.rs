@@ -106,6 +106,8 @@ pub struct World {
     frames: Vec<(Side, Frame)>,
     /// The conduit that is being read.
     reading: Option<ConduitId>,
+    /// Streams with bytes that its task will deliver when it has read.
+    deliverable: Vec<StreamId>,
     /// Whether new connections hold back what goes to the SNAPT, until [`World::release`].
     pub hold_new: bool,
     /// Whether frames are kept for [`World::saw`].
@@ -146,6 +148,7 @@ impl World {
             events: Vec::new(),
             frames: Vec::new(),
             reading: None,
+            deliverable: Vec::new(),
             hold_new: false,
             recording: false,
             decision_answers: true,

@@ -234,8 +234,19 @@ impl World {
         self.read(conduit, side);
     }
 
-    /// Looks at what was received, in pieces of any size, unless the machine wants to wait.
+    /// A turn of the conduit's task: what was received goes into the machine, then what applications may
+    /// have of it to them.
     pub(super) fn read(&mut self, conduit: ConduitId, side: Side) {
+        self.take_in(conduit, side);
+        for stream in std::mem::take(&mut self.deliverable) {
+            self.deliver(side, stream);
+            self.run_application(side, stream);
+        }
+        self.drain(side);
+    }
+
+    /// Looks at what was received, in pieces of any size, unless the machine wants to wait.
+    fn take_in(&mut self, conduit: ConduitId, side: Side) {
         loop {
             let Some(connection) = self
                 .connections
@@ -327,13 +338,7 @@ impl World {
     fn handle_data(&mut self, side: Side, stream: StreamId, offset: u64, bytes: &[u8]) {
         let now = self.now;
         match self.streams(side).accept_data(stream, offset, bytes, now) {
-            Ok(Accepted::Direct(fresh)) => {
-                let count = self.offer(side, stream, fresh);
-                let taken = usize::try_from(count).unwrap_or(0);
-                self.streams(side)
-                    .direct_delivered(stream, fresh, taken, now);
-                self.run_application(side, stream);
-            }
+            Ok(Accepted::Deliverable) => self.deliverable.push(stream),
             Ok(Accepted::Stored | Accepted::Duplicate) => {}
             Err(error) => {
                 self.break_with(format!(
