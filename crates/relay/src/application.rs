@@ -23,7 +23,7 @@ use tokio::net::tcp::OwnedReadHalf;
 use tracing::debug;
 
 use crate::hub::{Core, Hub, Session};
-use crate::pool::{self, READ_BYTES};
+use crate::read_buffer::{self, READ_BYTES};
 use crate::writer::Writer;
 
 impl<S: Session> Hub<S> {
@@ -247,16 +247,16 @@ impl<S: Session> Task<S> {
 
     /// How many bytes were read, 0 at the end of file.
     fn read_once(&mut self, context: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
-        let mut buffer = pool::take();
+        let mut buffer = read_buffer::take();
         let read = {
             let mut room = (&mut buffer).limit(room.min(READ_BYTES));
             pin!(self.reader.read_buf(&mut room)).poll(context)
         };
         if !matches!(read, Poll::Ready(Ok(1..))) {
-            pool::give_back(buffer);
+            read_buffer::give_back(buffer);
             return read;
         }
-        let bytes = pool::keep(buffer);
+        let bytes = read_buffer::keep(buffer);
         let count = bytes.len();
         self.begun = true;
         let stream = self.stream;

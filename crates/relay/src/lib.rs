@@ -18,7 +18,7 @@
 mod application;
 mod conduit;
 mod hub;
-mod pool;
+mod read_buffer;
 mod signals;
 mod writer;
 
