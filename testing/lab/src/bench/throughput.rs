@@ -52,10 +52,15 @@ const LONG_ROUNDS: usize = 3;
 /// A link whose thread does not run carries nothing; this share of its time is within the bound.
 const TOLERATED_STALLS: f64 = 0.01;
 
+const CONGESTION_CONTROL: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
+
 const SERVICE: &str = "discard";
 const PORT: u16 = 7101;
 
 fn run(lab: &Lab) -> Result<()> {
+    // The host's choice, and much of the figures: BBR paces, CUBIC does not.
+    let control = std::fs::read_to_string(CONGESTION_CONTROL)?;
+    lab.note(&format!("TCP's congestion control: {}", control.trim()));
     beside_haproxy(lab)?;
     lab.require(Facility::Tun)?;
     over_a_long_link(lab)
