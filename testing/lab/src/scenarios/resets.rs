@@ -8,6 +8,7 @@ use anyhow::Result;
 use super::world::{LIMIT, Pair};
 use crate::application::{ensure_reset, fill, reset};
 use crate::scenario::Lab;
+use crate::wait::wait_until;
 
 pub(super) fn run(lab: &Lab) -> Result<()> {
     let mut pair = Pair::start(lab)?;
@@ -19,6 +20,13 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
     break_off_when_full(server)?;
     ensure_reset(&mut client)?;
     lab.note("the server's reset has arrived");
+
+    // As long as nobody reads there is no credit, and the CNAPT reads nothing either.
+    let (client, server) = pair.connect()?;
+    break_off_when_full(client)?;
+    wait_until("a reset at a server that does not read", LIMIT, || {
+        Ok(server.take_error()?.is_some())
+    })?;
 
     let (client, mut server) = pair.connect()?;
     let (mut other_client, other_server) = pair.connect()?;
