@@ -53,6 +53,9 @@ fn start_log() -> Result<(), Failure> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
+        // It would be told on standard error, which has just failed, and end the process: a log that nobody
+        // reads any more must not cost a session.
+        .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal())
         .init();
     Ok(())

@@ -1,5 +1,5 @@
 //! The cases that a small model of the design broke, each on the real machines. The numbers are those
-//! of docs/protocol.md's list; 9 and 12 belong to the overlapped procedure.
+//! of docs/protocol.md's list; those of 9 and 12 that are stepwise are in the other files.
 
 use std::time::Duration;
 

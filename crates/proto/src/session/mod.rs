@@ -214,8 +214,8 @@ pub mod bound {
 
     /// CNAPT-11, CNAPT-19: an answer takes a round trip; four leave room for a retransmission.
     pub const REPLY: Duration = Duration::from_secs(1);
-    /// How often CNAPT-11 or CNAPT-19 is prolonged while the SNAPT answers probes on that link: its
-    /// queue is long, but it lives.
+    /// How often CNAPT-11, CNAPT-14 and CNAPT-19 are prolonged while the SNAPT answers probes on that
+    /// link: its queue is long, but it lives. CNAPT-11 and CNAPT-14 share them.
     pub const REPLY_EXTENSIONS: u32 = 8;
     /// SNAPT-10, CNAPT-13, CNAPT-30, CNAPT-33, SNAPT-20: this long without any progress. A lost
     /// segment is repaired within a second on every network that is of use.

@@ -222,7 +222,7 @@ impl Snapt {
             Role::Conduit => {
                 self.held.insert(conduit, Held { hello, since: now });
                 self.accept_held();
-                self.bound_held(now);
+                self.bound_held();
             }
         }
     }
@@ -254,7 +254,7 @@ impl Snapt {
             .map(|(id, _)| *id)
     }
 
-    fn bound_held(&mut self, now: Instant) {
+    fn bound_held(&mut self) {
         while self.held.len() > bound::HELD_CONDUITS {
             let oldest = self
                 .held
@@ -267,7 +267,6 @@ impl Snapt {
         if let Some(since) = self.held.values().map(|held| held.since).min() {
             self.timers.set(Timer::Held, since + bound::HELD);
         }
-        let _ = now;
     }
 
     fn drop_held(&mut self, conduit: ConduitId) {
@@ -891,7 +890,7 @@ impl Snapt {
                 for conduit in late {
                     self.drop_held(conduit);
                 }
-                self.bound_held(now);
+                self.bound_held();
             }
             Timer::Suspension
             | Timer::Reply
