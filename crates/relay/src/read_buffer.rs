@@ -55,7 +55,8 @@ mod tests {
         let place = buffer.as_ptr();
         let bytes = keep(buffer);
         assert_eq!(bytes.as_ptr(), place);
-        assert_ne!(take().as_ptr(), place);
+        let other = take();
+        assert_ne!(other.as_ptr(), place);
     }
 
     #[test]
