@@ -19,7 +19,7 @@ use crate::wire::{
 use crate::{CnaptId, ConduitId, Instance, Instant, LinkNumber};
 
 /// What the machine waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
     /// No link: for [`Cnapt::attach`] or [`Cnapt::order`].
     Detached,
@@ -46,7 +46,7 @@ pub enum Phase {
 }
 
 /// What becomes of an order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ordered {
     /// The session is on that network.
     AlreadyThere,
@@ -59,7 +59,7 @@ pub enum Ordered {
 }
 
 /// The switch that is going on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Switch {
     number: u64,
     procedure: Procedure,
@@ -83,7 +83,7 @@ struct Switch {
 }
 
 /// The session at the device.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Cnapt {
     id: CnaptId,
     instance: Instance,
@@ -211,8 +211,13 @@ impl Cnapt {
 
     /// The timers that run, for a model that fires any of them.
     pub fn armed_timers(&self) -> Vec<Timer> {
-        let probe = self.probe_deadline().map(|_| Timer::Probe);
-        self.timers.armed().chain(probe).collect()
+        let silence = self.link.as_ref().and_then(|(_, one)| one.unanswered_since);
+        let probe = self.probe_deadline().map(|_| match silence {
+            Some(_) => Timer::Silence,
+            None => Timer::Probe,
+        });
+        let streams = self.streams.armed_timers();
+        self.timers.armed().chain(probe).chain(streams).collect()
     }
 
     // === Commands ===
@@ -377,11 +382,22 @@ impl Cnapt {
             && of == Some(*control)
         {
             link.heard(now);
+            let patience = link.patience(bound::PROGRESS);
             self.streams.heard(conduit);
-            if self.phase == Phase::AwaitMarkers {
-                let patience = self.patience(bound::PROGRESS);
-                self.timers.set(Timer::Markers, now + patience);
-            }
+            let progress = match self.phase {
+                Phase::AwaitMarkers => Timer::Markers,
+                Phase::AwaitRenewal => Timer::Renewal,
+                Phase::AwaitAllRedirected => Timer::AllRedirected,
+                Phase::Detached
+                | Phase::Attached
+                | Phase::AwaitSuspension
+                | Phase::AwaitAck
+                | Phase::AwaitOk
+                | Phase::AwaitServerServices
+                | Phase::AwaitControl
+                | Phase::Refused => return,
+            };
+            self.timers.set(progress, now + patience);
         }
     }
 
@@ -784,8 +800,6 @@ impl Cnapt {
         if self.phase != Phase::AwaitRenewal {
             return Ok(());
         }
-        self.timers
-            .set(Timer::Renewal, now + self.patience(bound::PROGRESS));
         let attached = self.link.as_ref().is_some_and(|(_, link)| link.attached);
         if let Some(switch) = self.switch.filter(|_| renew.last && attached) {
             self.timers.stop_waits();
@@ -1005,9 +1019,13 @@ impl Cnapt {
                 self.dialling = None;
                 self.fail_target(now);
             }
-            Timer::Renewal | Timer::AllRedirected => self.no_progress(timer, now),
+            Timer::Renewal | Timer::AllRedirected => self.retry(now),
             Timer::Gap => self.settle_trail(true, now),
-            Timer::Probe => self.probe_due(now, now),
+            Timer::Probe => self.send_probe(now),
+            Timer::Silence => self.lose_link(Loss::Silent, now),
+            Timer::Acknowledge | Timer::Activity | Timer::Open | Timer::OpenWait => {
+                self.streams.handle_timer(timer, now);
+            }
             Timer::OtherNetwork | Timer::SwitchTimeout | Timer::Held => {}
         }
     }
@@ -1044,18 +1062,6 @@ impl Cnapt {
         }
     }
 
-    fn no_progress(&mut self, timer: Timer, now: Instant) {
-        let patience = self.patience(bound::PROGRESS);
-        let heard = self
-            .link
-            .as_ref()
-            .map(|(_, link)| link.last_heard + patience);
-        match heard.filter(|deadline| *deadline > now) {
-            Some(deadline) => self.timers.set(timer, deadline),
-            None => self.retry(now),
-        }
-    }
-
     /// When the current link has to be probed, or judged.
     fn probe_deadline(&self) -> Option<Instant> {
         let (_, link) = self
@@ -1087,10 +1093,10 @@ impl Cnapt {
             .unanswered_since
             .is_some_and(|since| since + silence <= now)
         {
-            self.lose_link(Loss::Silent, now);
-            return;
+            self.handle_timer(Timer::Silence, now);
+        } else {
+            self.handle_timer(Timer::Probe, now);
         }
-        self.send_probe(now);
     }
 
     fn send_probe(&mut self, now: Instant) {

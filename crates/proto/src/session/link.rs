@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{Instant, LinkNumber};
 
 /// One authenticated attachment; its key is the id of its control conduit.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Link {
     pub(crate) number: LinkNumber,
     pub(crate) attached: bool,

@@ -33,7 +33,7 @@ use crate::{ConduitId, Instant, LinkNumber, StreamId};
 pub struct NetworkId(pub usize);
 
 /// How a conduit is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Close {
     /// At once, with a reset: nothing of it may arrive later.
     Reset,
@@ -42,7 +42,7 @@ pub enum Close {
 }
 
 /// Which of the procedures a switch took in the end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Procedure {
     /// The spec's planned switch, step by step.
     Stepwise,
@@ -51,7 +51,7 @@ pub enum Procedure {
 }
 
 /// One switch, for `status`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SwitchReport {
     /// The number of the order under which it ended.
     pub number: u64,
@@ -72,7 +72,7 @@ pub struct SwitchReport {
 }
 
 /// Something worth telling a person.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
     /// The link is up and the session is known; traffic moves with the next switch message.
     Attached {
@@ -143,7 +143,7 @@ pub enum Event {
 }
 
 /// Why a link was given up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Loss {
     /// The control channel ended.
     ControlLost,
@@ -156,7 +156,7 @@ pub enum Loss {
 }
 
 /// What the shell is to do.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub enum Output {
     /// This conduit has something to send: call [`crate::stream::Streams::transmit`] until it adds
     /// nothing.

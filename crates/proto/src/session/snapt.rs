@@ -22,7 +22,7 @@ use crate::wire::{
 use crate::{CnaptId, ConduitId, Instance, Instant, Side};
 
 /// What the machine waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SnaptPhase {
     /// The first switch message of its CNAPT.
     New,
@@ -43,7 +43,7 @@ pub enum SnaptPhase {
 }
 
 /// What a session is made with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct SnaptOptions {
     /// The CNAPT that it belongs to.
     pub cnapt: CnaptId,
@@ -59,7 +59,7 @@ pub struct SnaptOptions {
     pub switch_timeout: Duration,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 struct SnaptLink {
     link: Link,
     instance: Instance,
@@ -69,7 +69,7 @@ struct SnaptLink {
 }
 
 /// Whether the process behind a link has shown that it lives, before it takes the session from another.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 enum Proof {
     /// Nobody has asked.
     Unasked,
@@ -81,14 +81,14 @@ enum Proof {
     Given,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Held {
     hello: Hello,
     since: Instant,
 }
 
 /// The session of one CNAPT at the server.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Snapt {
     options: SnaptOptions,
     /// The CNAPT instance that the streams belong to.
@@ -187,7 +187,8 @@ impl Snapt {
 
     /// The timers that run, for a model that fires any of them.
     pub fn armed_timers(&self) -> Vec<Timer> {
-        self.timers.armed().collect()
+        let streams = self.streams.armed_timers();
+        self.timers.armed().chain(streams).collect()
     }
 
     // === The shell's reports ===
@@ -255,18 +256,20 @@ impl Snapt {
     }
 
     fn bound_held(&mut self) {
-        while self.held.len() > bound::HELD_CONDUITS {
-            let oldest = self
-                .held
-                .iter()
-                .min_by_key(|(_, held)| held.since)
-                .map(|(id, _)| *id);
-            let Some(oldest) = oldest else { break };
-            self.drop_held(oldest);
+        if self.held.len() > bound::HELD_CONDUITS {
+            self.drop_oldest_held();
         }
         if let Some(since) = self.held.values().map(|held| held.since).min() {
             self.timers.set(Timer::Held, since + bound::HELD);
         }
+    }
+
+    fn drop_oldest_held(&mut self) {
+        let oldest = self.held.iter().min_by_key(|(_, held)| held.since);
+        if let Some(oldest) = oldest.map(|(id, _)| *id) {
+            self.drop_held(oldest);
+        }
+        self.bound_held();
     }
 
     fn drop_held(&mut self, conduit: ConduitId) {
@@ -361,11 +364,21 @@ impl Snapt {
             && let Some(link) = self.links.get_mut(&state.link)
         {
             link.link.heard(now);
+            let patience = link.link.patience(bound::PROGRESS);
+            let of_link = state.link;
             self.streams.heard(conduit);
-            if self.phase == SnaptPhase::AwaitMarkers {
-                let patience = self.patience(conduit, bound::PROGRESS);
-                self.timers.set(Timer::Markers, now + patience);
-            }
+            let progress = match self.phase {
+                SnaptPhase::AwaitMarkers => Timer::Markers,
+                SnaptPhase::AwaitRenewal(_) if self.moving_to == Some(of_link) => Timer::Renewal,
+                SnaptPhase::New
+                | SnaptPhase::Attached
+                | SnaptPhase::AwaitClientServices
+                | SnaptPhase::AwaitStep2
+                | SnaptPhase::AwaitRenewal(_)
+                | SnaptPhase::AwaitUnexpected
+                | SnaptPhase::Released => return,
+            };
+            self.timers.set(progress, now + patience);
         }
     }
 
@@ -877,20 +890,13 @@ impl Snapt {
                 self.allow_redirection(now);
             }
             Timer::OtherNetwork => self.await_unexpected(now),
-            Timer::Renewal => self.renewal_overdue(now),
+            // The CNAPT will order anew.
+            Timer::Renewal => self.await_unexpected(now),
             Timer::SwitchTimeout => self.release(false),
             Timer::Gap => self.settle_trail(true, now),
-            Timer::Held => {
-                let late: Vec<ConduitId> = self
-                    .held
-                    .iter()
-                    .filter(|(_, held)| held.since + bound::HELD <= now)
-                    .map(|(id, _)| *id)
-                    .collect();
-                for conduit in late {
-                    self.drop_held(conduit);
-                }
-                self.bound_held();
+            Timer::Held => self.drop_oldest_held(),
+            Timer::Acknowledge | Timer::Activity | Timer::Open | Timer::OpenWait => {
+                self.streams.handle_timer(timer, now);
             }
             Timer::Suspension
             | Timer::Reply
@@ -898,20 +904,8 @@ impl Snapt {
             | Timer::Ok
             | Timer::Dial
             | Timer::AllRedirected
-            | Timer::Probe => {}
-        }
-    }
-
-    /// SNAPT-20, SNAPT-12*: nothing came for so long; the CNAPT will order anew.
-    fn renewal_overdue(&mut self, now: Instant) {
-        let Some(control) = self.moving_to else {
-            return;
-        };
-        let patience = self.patience(control, bound::PROGRESS);
-        let heard = self.links.get(&control).map(|one| one.link.last_heard);
-        match heard.map(|at| at + patience) {
-            Some(deadline) if deadline > now => self.timers.set(Timer::Renewal, deadline),
-            Some(_) | None => self.await_unexpected(now),
+            | Timer::Probe
+            | Timer::Silence => {}
         }
     }
 

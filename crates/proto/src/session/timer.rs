@@ -27,16 +27,26 @@ pub enum Timer {
     AllRedirected,
     /// When the link has to show that it lives.
     Probe,
+    /// When an unanswered probe means that the link is dead.
+    Silence,
     /// When the gap of the last switch may be known.
     Gap,
     /// When the CNAPT has been away for too long (SNAPT-0*, R13).
     SwitchTimeout,
     /// When a held conduit has waited for its link for too long.
     Held,
+    /// Of the streams: when RECEIVED has waited long enough for a frame to ride along with.
+    Acknowledge,
+    /// Of the streams: when those on which nothing moves leave the load of their conduits.
+    Activity,
+    /// Of the streams: when an OPEN is repeated.
+    Open,
+    /// Of the streams: when a connection has waited for a network for too long.
+    OpenWait,
 }
 
 /// Which timers run, and until when.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Timers {
     deadlines: BTreeMap<Timer, Instant>,
 }

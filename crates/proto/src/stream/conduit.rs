@@ -33,14 +33,14 @@ const BATCH_BYTES: usize = 64 * 1024;
 const TURN_BYTES: usize = 16 * 1024 - DATA_HEADER_BYTES;
 
 /// The place of LAST_MESSAGE_BEFORE_REDIRECTION in one direction of a conduit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Marker {
     None,
     Due,
     Sent,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Conduit {
     /// The control conduit of its link; its own id if it is that.
     pub(crate) link: ConduitId,
@@ -77,7 +77,7 @@ impl Conduit {
 }
 
 /// Bytes on their way out of one conduit: frames, and payloads that are not copied.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct Transmit {
     chunks: VecDeque<Bytes>,
     frames: BytesMut,

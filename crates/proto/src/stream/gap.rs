@@ -11,7 +11,7 @@ use crate::{Instant, StreamId};
 /// How long before and after the switch a stream must have delivered to be counted as flowing.
 pub(crate) const FLOWING: Duration = Duration::from_secs(1);
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct GapMeter {
     started: Option<Instant>,
     ended: Option<Instant>,

@@ -43,7 +43,7 @@ pub const STREAMS: u32 = 16 * 1024;
 pub const UNSENT_BYTES: u64 = 4 * crate::wire::DATA_PAYLOAD_BYTES as u64;
 
 /// How a direction of a stream ended, and where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum End {
     /// The application closed its half after `last` bytes.
     Fin {

@@ -31,7 +31,7 @@ const LEAST_ROUND_TRIP: Duration = Duration::from_millis(5);
 const ACKNOWLEDGE_BYTES: u64 = 256 * 1024;
 
 /// What became of bytes that arrived.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Accepted {
     /// They were there already, or nobody wants them any more.
     Duplicate,
@@ -41,7 +41,7 @@ pub enum Accepted {
     Deliverable,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct ReceiveHalf {
     /// Taken by the application.
     taken: u64,

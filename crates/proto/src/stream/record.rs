@@ -9,7 +9,7 @@ use crate::wire::RenewEntry;
 use crate::{ConduitId, Instant, StreamId};
 
 /// How far the opener has come in making the stream known. The acceptor's is always `Confirmed`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Opening {
     /// OPEN was never sent; the application waits since then.
     NotSent { since: Instant },
@@ -25,7 +25,7 @@ pub(crate) enum Opening {
 }
 
 /// When RECEIVED is due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Acknowledge {
     /// Nothing to say.
     No,
@@ -35,7 +35,7 @@ pub(crate) enum Acknowledge {
     Now,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Stream {
     pub(crate) id: StreamId,
     /// The opener's, until the stream is confirmed.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 /// A set of indices that grows almost in order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Seen {
     floor: u64,
     /// First and last of each interval, disjoint and not adjacent.

@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes};
 
 use super::{End, PeerMisbehaved};
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct SendHalf {
     /// The bytes from `arrived` to `written`.
     replay: VecDeque<Bytes>,

@@ -15,7 +15,7 @@ use super::receive::Accepted;
 use super::record::{Acknowledge, Opening, Stream};
 use super::seen::Seen;
 use super::{CreditPool, End, INITIAL_LIMIT, PeerMisbehaved, STREAMS, UNSENT_BYTES, code};
-use crate::session::Output;
+use crate::session::{Output, Timer};
 use crate::wire::{Frame, RENEW_ENTRIES, Renew, RenewEntry};
 use crate::{ConduitId, Instant, Side, StreamId};
 
@@ -45,7 +45,7 @@ pub enum OpenError {
 }
 
 /// What the application's task has to know of its stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct View {
     /// How many bytes may be read from the application.
     pub room: usize,
@@ -61,7 +61,7 @@ pub struct View {
 }
 
 /// All streams of one session at one side.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Streams {
     pub(crate) side: Side,
     pub(crate) streams: BTreeMap<StreamId, Stream>,
@@ -637,39 +637,87 @@ impl Streams {
 
     /// When [`Self::handle_timeout`] wants to be called.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        let busy = !self.active.is_empty();
-        // The first look after a rest is due at once and only sets the time of the next.
-        let pass = busy.then(|| self.pass_deadline.unwrap_or_default());
-        [self.lazy_deadline, pass, self.open_deadline]
+        [self.lazy_deadline, self.pass_due(), self.open_deadline]
             .into_iter()
             .flatten()
             .min()
     }
 
+    /// The first look after a rest is due at once and only sets the time of the next.
+    fn pass_due(&self) -> Option<Instant> {
+        (!self.active.is_empty()).then(|| self.pass_deadline.unwrap_or_default())
+    }
+
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         if self.lazy_deadline.is_some_and(|deadline| deadline <= now) {
-            self.lazy_deadline = None;
-            for id in std::mem::take(&mut self.lazy) {
-                let Some(stream) = self.streams.get_mut(&id) else {
-                    continue;
-                };
-                if stream.acknowledge == Acknowledge::Lazy {
-                    // RENEW may have said it meanwhile; then the next delay begins anew.
-                    stream.acknowledge = Acknowledge::No;
-                    if stream.receive.has_news() {
-                        self.acknowledge(id, Acknowledge::Now, now);
-                    }
+            self.handle_timer(Timer::Acknowledge, now);
+        }
+        if self.pass_deadline.is_none_or(|deadline| deadline <= now) {
+            self.handle_timer(Timer::Activity, now);
+        }
+        if self.open_deadline.is_some_and(|deadline| deadline <= now) {
+            self.end_open_waits(|since| since + OPEN_WAIT <= now);
+            self.repeat_opens(now, |deadline| deadline <= now);
+        }
+        self.arm_open_timer();
+    }
+
+    /// The timers that run, for a model that fires any of them.
+    pub(crate) fn armed_timers(&self) -> impl Iterator<Item = Timer> {
+        let opening = || self.opening.iter().filter_map(|id| self.streams.get(id));
+        let waits = opening().any(|one| matches!(one.opening, Opening::NotSent { .. }));
+        let asks = opening().any(|one| matches!(one.opening, Opening::Sent { .. }));
+        [
+            self.lazy_deadline.map(|_| Timer::Acknowledge),
+            self.pass_due().map(|_| Timer::Activity),
+            (asks && self.forwarding).then_some(Timer::Open),
+            waits.then_some(Timer::OpenWait),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    /// One of the streams' timers is due. Others mean nothing here.
+    pub(crate) fn handle_timer(&mut self, timer: Timer, now: Instant) {
+        match timer {
+            Timer::Acknowledge => self.acknowledge_lazy(now),
+            Timer::Activity => {
+                self.pass_activity();
+                self.pass_deadline = (!self.active.is_empty()).then(|| now + ACTIVITY_PASS);
+            }
+            Timer::Open => self.repeat_opens(now, |_| true),
+            Timer::OpenWait => self.end_open_waits(|_| true),
+            Timer::Suspension
+            | Timer::Reply
+            | Timer::ReplyProbe
+            | Timer::Markers
+            | Timer::Ok
+            | Timer::OtherNetwork
+            | Timer::Dial
+            | Timer::Renewal
+            | Timer::AllRedirected
+            | Timer::Probe
+            | Timer::Silence
+            | Timer::Gap
+            | Timer::SwitchTimeout
+            | Timer::Held => {}
+        }
+    }
+
+    fn acknowledge_lazy(&mut self, now: Instant) {
+        self.lazy_deadline = None;
+        for id in std::mem::take(&mut self.lazy) {
+            let Some(stream) = self.streams.get_mut(&id) else {
+                continue;
+            };
+            if stream.acknowledge == Acknowledge::Lazy {
+                // RENEW may have said it meanwhile; then the next delay begins anew.
+                stream.acknowledge = Acknowledge::No;
+                if stream.receive.has_news() {
+                    self.acknowledge(id, Acknowledge::Now, now);
                 }
             }
         }
-        if self.pass_deadline.is_none_or(|deadline| deadline <= now) {
-            self.pass_activity();
-            self.pass_deadline = (!self.active.is_empty()).then(|| now + ACTIVITY_PASS);
-        }
-        if self.open_deadline.is_some_and(|deadline| deadline <= now) {
-            self.repeat_opens(now);
-        }
-        self.arm_open_timer();
     }
 
     fn pass_activity(&mut self) {
@@ -685,31 +733,40 @@ impl Streams {
         }
     }
 
-    fn repeat_opens(&mut self, now: Instant) {
+    /// Connections that have waited for a network since a time that is `over` are reset.
+    fn end_open_waits(&mut self, over: impl Fn(Instant) -> bool) {
+        let all: Vec<StreamId> = self.opening.iter().copied().collect();
+        for id in all {
+            let opening = self.streams.get(&id).map(|stream| stream.opening);
+            if matches!(opening, Some(Opening::NotSent { since }) if over(since)) {
+                self.reset(id, code::TIMED_OUT);
+                self.forget(id);
+            }
+        }
+    }
+
+    /// OPENs whose deadline is `due` are repeated on other conduits.
+    fn repeat_opens(&mut self, now: Instant, due: impl Fn(Instant) -> bool) {
+        if !self.forwarding {
+            return;
+        }
         let least = self.open_patience();
         let all: Vec<StreamId> = self.opening.iter().copied().collect();
         for id in all {
             let Some(stream) = self.streams.get_mut(&id) else {
                 continue;
             };
-            match stream.opening {
-                Opening::NotSent { since } if since + OPEN_WAIT <= now => {
-                    self.reset(id, code::TIMED_OUT);
-                    self.forget(id);
-                }
-                Opening::Sent { at, patience, .. }
-                    if at + patience.max(least) <= now && self.forwarding =>
-                {
-                    stream.opening = Opening::Sent {
-                        on: None,
-                        at: now,
-                        patience,
-                    };
-                    self.deactivate(id);
-                    self.leave_suspect_place(id);
-                    self.queue(id);
-                }
-                Opening::NotSent { .. } | Opening::Sent { .. } | Opening::Confirmed => {}
+            if let Opening::Sent { at, patience, .. } = stream.opening
+                && due(at + patience.max(least))
+            {
+                stream.opening = Opening::Sent {
+                    on: None,
+                    at: now,
+                    patience,
+                };
+                self.deactivate(id);
+                self.leave_suspect_place(id);
+                self.queue(id);
             }
         }
     }

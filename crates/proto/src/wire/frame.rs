@@ -7,7 +7,7 @@ use crate::stream::End;
 use crate::{CnaptId, Instance, LinkNumber, StreamId};
 
 /// What a new connection between the modules is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// The first conduit of a link: it carries the control frames.
     Control,
@@ -16,7 +16,7 @@ pub enum Role {
 }
 
 /// The first frame on every conduit, both ways.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Hello {
     /// The lowest protocol version that the sender speaks.
     pub oldest: u16,
@@ -40,7 +40,7 @@ pub enum TransportProtocol {
 }
 
 /// One service as the other module hears of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CatalogueEntry {
     /// Its name, at most [`super::NAME_BYTES`] bytes.
     pub name: String,
@@ -51,7 +51,7 @@ pub struct CatalogueEntry {
 }
 
 /// The CNAPT joins or begins a session over a link; makes no link current.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Attach {
     /// Compared with the key of the connection, never looked up.
     pub cnapt: CnaptId,
@@ -68,7 +68,7 @@ pub struct Attach {
 }
 
 /// The SNAPT's answer to ATTACH.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Attached {
     /// The SNAPT process.
     pub snapt: Instance,
@@ -85,7 +85,7 @@ pub struct Attached {
 }
 
 /// What a switch message says of the old link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ClosedOld {
     /// Every conduit was ended by its marker.
     Drained,
@@ -94,7 +94,7 @@ pub enum ClosedOld {
 }
 
 /// How far one stream has come, seen by the sender of RENEW.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RenewEntry {
     /// Which stream.
     pub stream: StreamId,
@@ -109,7 +109,7 @@ pub struct RenewEntry {
 }
 
 /// One piece of RENEW.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Renew {
     /// The switch that it belongs to.
     pub number: u64,
@@ -122,7 +122,7 @@ pub struct Renew {
 }
 
 /// The steps that a side took in a switch, for the other's `handover trace`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Trail {
     /// The switch.
     pub number: u64,
@@ -133,7 +133,7 @@ pub struct Trail {
 }
 
 /// Why the other module is turned away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RefusedCode {
     /// Another instance with the same key has taken the session over: stop.
     Superseded,
@@ -148,7 +148,7 @@ pub enum RefusedCode {
 }
 
 /// Everything that travels but DATA, whose bytes the decoder hands out where they lie.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Frame {
     /// The first frame on every conduit.
     Hello(Hello),
@@ -292,7 +292,7 @@ pub enum Frame {
 }
 
 /// What a frame is about, and so who handles it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Layer {
     /// The conduit that it comes by.
     Conduit,
