@@ -6,12 +6,14 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`bug`] | rules left out on purpose, for the checks of the checks |
 //! | [`wire`] | every frame, its bytes, and the incremental decoder |
 //! | [`stream`] | one application connection: offsets, credit, replay, ends; and the table of them |
 //! | [`session`] | the two session machines, [`session::Cnapt`] and [`session::Snapt`]: the spec's steps |
 //! | [`step`] | the 97 steps of the spec and the trail that a machine leaves |
 //! | [`time`] | time as an argument |
 
+pub mod bug;
 pub mod session;
 pub mod step;
 mod step_text;

@@ -20,5 +20,5 @@ mod world;
 pub use application::{Application, Closing, Conversation, Ended, Key, Plan, Reading};
 pub use network::{KEEPALIVE, Network, NetworkState};
 pub use random::Random;
-pub use trial::{Coverage, trial};
+pub use trial::{Coverage, trial, trial_with};
 pub use world::{Broken, World};

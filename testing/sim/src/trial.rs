@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use handover_proto::Side;
+use handover_proto::bug::Bug;
 use handover_proto::session::{Event, Procedure};
 
 use crate::application::{Closing, Key, Plan, Reading};
@@ -90,6 +91,15 @@ impl Coverage {
 ///
 /// If an invariant breaks, or the world does not come to an end.
 pub fn trial(seed: u64) -> Result<Coverage, Broken> {
+    trial_with(seed, None)
+}
+
+/// As [`trial`], with a rule left out.
+///
+/// # Errors
+///
+/// As [`trial`].
+pub fn trial_with(seed: u64, bug: Option<Bug>) -> Result<Coverage, Broken> {
     let mut random = Random::new(seed);
     let count = 1 + random.below(3);
     let networks = (0..count).map(|_| {
@@ -99,6 +109,9 @@ pub fn trial(seed: u64) -> Result<Coverage, Broken> {
     });
     let networks = networks.collect();
     let mut world = World::new(random.next(), networks);
+    if let Some(bug) = bug {
+        world = world.with_bug(bug);
+    }
     world.start();
     match live(&mut world, &mut random) {
         Ok(()) => Ok(Coverage::of(&world)),

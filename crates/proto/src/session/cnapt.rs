@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::link::Link;
 use super::timer::Timers;
 use super::{Close, Event, Loss, NetworkId, Output, Procedure, SwitchReport, Timer, bound};
+use crate::bug::Bug;
 use crate::step::{Step, StepTrail};
 use crate::stream::{INITIAL_LIMIT, PeerMisbehaved, STREAMS, Streams};
 use crate::wire::{
@@ -497,18 +498,21 @@ impl Cnapt {
     /// CNAPT-1..7 and their starred kin: the same acts under other names. What an application sends
     /// from now on stays in its stream; a frame begun is finished by its conduit, which is the flush.
     fn suspend_and_stop(&mut self, step: fn(u8) -> Step, now: Instant) {
-        self.mark(step(1), now);
-        self.streams.outputs.push_back(Output::SuspendDecision);
-        for stopped in 2..=4 {
-            self.mark(step(stopped), now);
+        if self.take(step(1), now) {
+            self.streams.outputs.push_back(Output::SuspendDecision);
         }
-        self.streams.stop_forwarding();
-        self.mark(step(5), now);
-        self.mark(step(6), now);
-        self.mark(step(7), now);
+        if self.take(step(2), now) {
+            self.streams.stop_forwarding();
+        }
+        for kept in 3..=6 {
+            self.mark(step(kept), now);
+        }
         self.phase = Phase::AwaitSuspension;
         self.timers.stop_waits();
         self.timers.set(Timer::Suspension, now + bound::SUSPENSION);
+        if !self.take(step(7), now) {
+            self.go_on_suspended(now);
+        }
     }
 
     fn go_on_suspended(&mut self, now: Instant) {
@@ -526,24 +530,31 @@ impl Cnapt {
         };
         self.mark(Step::cnapt(8), now);
         let conduits = self.streams.numbered_below(number).count();
-        self.mark(Step::cnapt(9), now);
-        let conduits = u32::try_from(conduits).unwrap_or(u32::MAX);
-        self.push(
-            control,
-            Frame::SwitchStep1 {
-                number,
-                cnapt: self.id,
-                conduits,
-            },
-        );
-        self.mark(Step::cnapt(10), now);
-        self.mark(Step::cnapt(11), now);
+        let cnapt = if self.take(Step::cnapt(9), now) {
+            self.id
+        } else {
+            CnaptId([0; 32])
+        };
+        let step1 = Frame::SwitchStep1 {
+            number,
+            cnapt,
+            conduits: u32::try_from(conduits).unwrap_or(u32::MAX),
+        };
+        if self.take(Step::cnapt(10), now) {
+            self.push(control, step1);
+        }
         self.phase = Phase::AwaitAck;
         self.await_reply(now);
+        if !self.take(Step::cnapt(11), now) {
+            self.handle_ack(number, now);
+        }
     }
 
     fn await_reply(&mut self, now: Instant) {
         let patience = self.patience(bound::REPLY);
+        if self.streams.bugs.has(Bug::UnboundedWait) {
+            return;
+        }
         self.timers.set(Timer::Reply, now + patience);
         self.timers.set(Timer::ReplyProbe, now + patience / 2);
     }
@@ -553,13 +564,18 @@ impl Cnapt {
             return;
         }
         self.timers.stop_waits();
-        self.mark(Step::cnapt(12), now);
-        self.streams.mark_conduits(number);
-        self.mark(Step::cnapt(13), now);
+        if self.take(Step::cnapt(12), now) {
+            self.streams.mark_conduits(number);
+        }
         self.phase = Phase::AwaitMarkers;
         self.timers
             .set(Timer::Markers, now + self.patience(bound::PROGRESS));
-        self.check_markers(now);
+        let waits = self.take(Step::cnapt(13), now);
+        if waits && !self.streams.bugs.has(Bug::OldLinkClosedUnread) {
+            self.check_markers(now);
+        } else {
+            self.await_ok(now);
+        }
     }
 
     fn handle_marker(&mut self, conduit: ConduitId, now: Instant) {
@@ -586,10 +602,10 @@ impl Cnapt {
 
     fn await_ok(&mut self, now: Instant) {
         self.timers.stop_waits();
-        self.mark(Step::cnapt(14), now);
         self.phase = Phase::AwaitOk;
         self.await_ok_longer(now);
-        if self.switch.is_some_and(|switch| switch.ok.is_some()) {
+        let waits = self.take(Step::cnapt(14), now);
+        if !waits || self.switch.is_some_and(|switch| switch.ok.is_some()) {
             self.release_client_services(now);
         }
     }
@@ -621,16 +637,20 @@ impl Cnapt {
         // There are no client services yet: the flows and streams of CNAPT-15 and -16 are none.
         self.mark(Step::cnapt(15), now);
         self.mark(Step::cnapt(16), now);
-        self.close_spares(control);
-        self.mark(Step::cnapt(17), now);
-        self.push(control, Frame::ClientServicesReadyForRedirection { number });
-        self.mark(Step::cnapt(18), now);
-        self.mark(Step::cnapt(19), now);
+        if self.take(Step::cnapt(17), now) {
+            self.close_spares(control);
+        }
+        if self.take(Step::cnapt(18), now) {
+            self.push(control, Frame::ClientServicesReadyForRedirection { number });
+        }
         self.phase = Phase::AwaitServerServices;
         if let Some(switch) = &mut self.switch {
             switch.extensions = 0;
         }
         self.await_reply(now);
+        if !self.take(Step::cnapt(19), now) {
+            self.handle_server_services_ready(number, now);
+        }
     }
 
     fn handle_server_services_ready(&mut self, number: u64, now: Instant) {
@@ -638,20 +658,25 @@ impl Cnapt {
             return;
         }
         self.timers.stop_waits();
-        self.streams.take_off_conduits();
-        self.close_conduits(Close::Drain);
-        self.mark(Step::cnapt(20), now);
-        self.close_link(Close::Drain);
+        if self.take(Step::cnapt(20), now) {
+            self.streams.take_off_conduits();
+            self.close_conduits(Close::Drain);
+        }
+        if self.take(Step::cnapt(21), now) {
+            self.close_link(Close::Drain);
+        }
         if let Some(switch) = &mut self.switch {
             switch.left_whole = true;
         }
-        self.mark(Step::cnapt(21), now);
-        for step in 22..=27 {
-            // Networks are opened and closed by their owner; the rest follows with the dialling.
+        // Networks are opened and closed by their owner.
+        self.mark(Step::cnapt(22), now);
+        self.mark(Step::cnapt(23), now);
+        let network = self.change_address(Step::cnapt(24), now);
+        // Flows and spare conduits follow the link.
+        for step in 25..=27 {
             self.mark(Step::cnapt(step), now);
         }
-        self.mark(Step::cnapt(28), now);
-        self.dial(now);
+        self.dial(Step::cnapt(28), network, now);
     }
 
     // === The unexpected switch ===
@@ -694,75 +719,78 @@ impl Cnapt {
     }
 
     fn destroy_old(&mut self, now: Instant) {
-        self.streams.take_off_conduits();
-        self.mark(Step::cnapt_star(8), now);
-        self.mark(Step::cnapt_star(9), now);
-        self.mark(Step::cnapt_star(10), now);
-        self.close_conduits(Close::Reset);
-        self.close_link(Close::Reset);
-        self.mark(Step::cnapt_star(11), now);
-        for step in 12..=15 {
+        for step in 8..=10 {
             self.mark(Step::cnapt_star(step), now);
         }
-        self.mark(Step::cnapt_star(16), now);
-        self.dial(now);
+        if self.take(Step::cnapt_star(11), now) {
+            self.streams.take_off_conduits();
+            self.close_conduits(Close::Reset);
+            self.close_link(Close::Reset);
+        }
+        let network = self.change_address(Step::cnapt_star(12), now);
+        for step in 13..=15 {
+            self.mark(Step::cnapt_star(step), now);
+        }
+        self.dial(Step::cnapt_star(16), network, now);
     }
 
     // === Both: the new link ===
 
-    fn dial(&mut self, now: Instant) {
-        let Some(switch) = self.switch else { return };
+    /// The network that the new link is bound to.
+    fn change_address(&mut self, step: Step, now: Instant) -> Option<NetworkId> {
+        if self.take(step, now) {
+            self.switch.map(|switch| switch.to)
+        } else {
+            self.network
+        }
+    }
+
+    fn dial(&mut self, step: Step, network: Option<NetworkId>, now: Instant) {
+        let Some(network) = network else { return };
         let link = LinkNumber(self.next_link);
         self.next_link += 1;
         self.dialling = Some(link);
         self.phase = Phase::AwaitControl;
         self.timers.set(Timer::Dial, now + bound::DIAL);
-        self.streams.outputs.push_back(Output::DialLink {
-            link,
-            network: switch.to,
-        });
+        if self.take(step, now) {
+            let dial = Output::DialLink { link, network };
+            self.streams.outputs.push_back(dial);
+        }
     }
 
     /// SWITCH_STEP2 or SWITCH_UNEXPECTED and RENEW, behind ATTACH in one flight.
     fn announce_move(&mut self, control: ConduitId, now: Instant) {
         let Some(switch) = self.switch else { return };
+        if switch.first && self.streams.bugs.has(Bug::AttachMakesCurrent) {
+            self.take_places(switch, control, now);
+            return;
+        }
         let (number, cnapt) = (switch.number, self.id);
         self.timers.stop_waits();
-        match switch.procedure {
-            Procedure::Stepwise => {
-                self.push(
-                    control,
-                    Frame::SwitchStep2 {
-                        number,
-                        cnapt,
-                        old: if switch.complete {
-                            ClosedOld::Drained
-                        } else {
-                            ClosedOld::Dead
-                        },
-                    },
-                );
-                self.mark(Step::cnapt(29), now);
-            }
-            Procedure::Starred => {
-                self.push(
-                    control,
-                    Frame::SwitchUnexpected {
-                        number,
-                        cnapt,
-                        old: ClosedOld::Dead,
-                    },
-                );
-                self.mark(Step::cnapt_star(17), now);
+        let old = if switch.complete {
+            ClosedOld::Drained
+        } else {
+            ClosedOld::Dead
+        };
+        let announced = match switch.procedure {
+            Procedure::Stepwise => Frame::SwitchStep2 { number, cnapt, old },
+            Procedure::Starred => Frame::SwitchUnexpected { number, cnapt, old },
+        };
+        if self.take_by(switch, 29, 17, now) {
+            self.push(control, announced);
+            for piece in self.streams.renew(number, self.renewed) {
+                self.push(control, piece);
             }
         }
-        for piece in self.streams.renew(number, self.renewed) {
-            self.push(control, piece);
-        }
-        self.mark_by(switch, 30, 18, now);
         self.phase = Phase::AwaitRenewal;
-        self.timers
-            .set(Timer::Renewal, now + self.patience(bound::PROGRESS));
+        self.await_progress(Timer::Renewal, now);
+        if !self.take_by(switch, 30, 18, now) {
+            self.take_places(switch, control, now);
+        }
+    }
+
+    fn await_progress(&mut self, timer: Timer, now: Instant) {
+        self.timers.set(timer, now + self.patience(bound::PROGRESS));
     }
 
     fn handle_attached(&mut self, attached: &Attached, now: Instant) {
@@ -800,42 +828,55 @@ impl Cnapt {
         if self.phase != Phase::AwaitRenewal {
             return Ok(());
         }
-        let attached = self.link.as_ref().is_some_and(|(_, link)| link.attached);
-        if let Some(switch) = self.switch.filter(|_| renew.last && attached) {
-            self.timers.stop_waits();
-            self.mark_by(switch, 31, 19, now);
-            self.mark_by(switch, 32, 20, now);
-            self.mark_by(switch, 33, 21, now);
-            self.phase = Phase::AwaitAllRedirected;
-            self.timers
-                .set(Timer::AllRedirected, now + self.patience(bound::PROGRESS));
+        if let Some(switch) = self.switch.filter(|_| renew.last)
+            && let Some((control, link)) = &self.link
+            && link.attached
+        {
+            self.take_places(switch, *control, now);
         }
         Ok(())
+    }
+
+    /// Every stream may have a place on the new link.
+    fn take_places(&mut self, switch: Switch, control: ConduitId, now: Instant) {
+        self.timers.stop_waits();
+        self.mark_by(switch, 31, 19, now);
+        if self.take_by(switch, 32, 20, now) {
+            self.streams.carry_on(control, switch.number);
+        }
+        self.phase = Phase::AwaitAllRedirected;
+        if !self.streams.bugs.has(Bug::LateStep2Ignored) {
+            self.await_progress(Timer::AllRedirected, now);
+        }
+        if !self.take_by(switch, 33, 21, now) {
+            self.handle_all_redirected(switch.number, false, now);
+        }
     }
 
     fn handle_all_redirected(&mut self, number: u64, complete: bool, now: Instant) {
         if self.phase != Phase::AwaitAllRedirected || !self.is_number(number) {
             return;
         }
-        let (Some(switch), Some((control, link))) = (self.switch, &self.link) else {
+        let (Some(switch), Some((_, link))) = (self.switch, &self.link) else {
             return;
         };
-        let control = *control;
         self.streams.set_round_trip(link.round_trip);
         self.timers.stop_waits();
-        match switch.procedure {
-            Procedure::Stepwise => self.mark(Step::cnapt(34), now),
-            Procedure::Starred => {
-                self.mark(Step::cnapt_star(22), now);
-                self.mark(Step::cnapt_star(23), now);
-            }
-        }
+        let resends = match switch.procedure {
+            Procedure::Stepwise => true,
+            Procedure::Starred => self.take(Step::cnapt_star(22), now),
+        };
         self.renewed = number;
         self.phase = Phase::Attached;
         self.lost = None;
         self.switch = None;
-        self.streams.forward_on(control, number);
-        self.streams.outputs.push_back(Output::WakeDecision);
+        if resends {
+            self.streams.resend();
+        }
+        if self.take_by(switch, 34, 23, now) {
+            self.streams.forward();
+            self.streams.outputs.push_back(Output::WakeDecision);
+        }
         self.streams.end_gap(now);
         self.timers.set(Timer::Gap, now);
         self.report(switch, complete, now);
@@ -962,10 +1003,6 @@ impl Cnapt {
         switch.procedure = Procedure::Starred;
         self.switch = Some(switch);
         self.streams.take_off_conduits();
-        let stale: Vec<ConduitId> = self.streams.numbered_below(switch.number).collect();
-        for conduit in stale {
-            self.close(conduit, Close::Reset);
-        }
         self.announce_move(control, now);
     }
 
@@ -1179,14 +1216,18 @@ impl Cnapt {
         self.trail.mark(step, now);
     }
 
+    /// Marks the step and says that it has its effect: always, but for a check of the checks.
+    fn take(&mut self, step: Step, now: Instant) -> bool {
+        self.mark(step, now);
+        !self.streams.bugs.has(Bug::NoEffect(step))
+    }
+
     fn mark_by(&mut self, switch: Switch, planned: u8, starred: u8, now: Instant) {
-        self.mark(
-            match switch.procedure {
-                Procedure::Stepwise => Step::cnapt(planned),
-                Procedure::Starred => Step::cnapt_star(starred),
-            },
-            now,
-        );
+        self.mark(step_of(switch, planned, starred), now);
+    }
+
+    fn take_by(&mut self, switch: Switch, planned: u8, starred: u8, now: Instant) -> bool {
+        self.take(step_of(switch, planned, starred), now)
     }
 
     fn greet(&mut self, conduit: ConduitId, link: LinkNumber, role: Role) {
@@ -1241,6 +1282,13 @@ impl Cnapt {
             self.close(control, how);
         }
         self.dialling = None;
+    }
+}
+
+fn step_of(switch: Switch, planned: u8, starred: u8) -> Step {
+    match switch.procedure {
+        Procedure::Stepwise => Step::cnapt(planned),
+        Procedure::Starred => Step::cnapt_star(starred),
     }
 }
 

@@ -14,6 +14,7 @@ use super::cnapt::{to_micros, trail_from_start};
 use super::link::Link;
 use super::timer::Timers;
 use super::{Close, Event, Output, Procedure, Timer, bound};
+use crate::bug::Bug;
 use crate::step::{Step, StepTrail};
 use crate::stream::{CreditPool, INITIAL_LIMIT, PeerMisbehaved, STREAMS, Streams};
 use crate::wire::{
@@ -340,13 +341,15 @@ impl Snapt {
         self.streams.stop_forwarding();
         self.streams.take_off_conduits();
         self.timers.stop_waits();
-        self.mark(Step::snapt_star(0), now);
         self.phase = SnaptPhase::AwaitUnexpected;
         self.timers
             .set(Timer::SwitchTimeout, now + self.options.switch_timeout);
         self.streams
             .outputs
             .push_back(Output::Event(Event::Detached));
+        if !self.take(Step::snapt_star(0), now) {
+            self.release(false);
+        }
     }
 
     /// When the link that carries was heard last: its loss began after that.
@@ -513,7 +516,8 @@ impl Snapt {
             return false;
         };
         let other = cnapt.is_some_and(|cnapt| cnapt != link.instance);
-        if !other || !link.link.attached || matches!(link.proof, Proof::Given) {
+        let believes = self.streams.bugs.has(Bug::TakeOverKeepsLinks);
+        if !other || believes || !link.link.attached || matches!(link.proof, Proof::Given) {
             return false;
         }
         if matches!(link.proof, Proof::Unasked) {
@@ -566,7 +570,13 @@ impl Snapt {
             services: self.options.services.clone(),
         };
         link.limits = (attach.initial_limit, attach.streams);
+        let instance = link.instance;
         self.streams.push_frame(control, Frame::Attached(attached));
+        if self.phase == SnaptPhase::New && self.streams.bugs.has(Bug::AttachMakesCurrent) {
+            self.take_over(instance);
+            self.number = 1;
+            self.finish_switch(control, Procedure::Starred, now);
+        }
         self.accept_held();
         Ok(())
     }
@@ -582,7 +592,8 @@ impl Snapt {
             .filter(|(_, link)| link.instance != instance)
             .map(|(control, _)| *control)
             .collect();
-        for control in old {
+        let keeps = self.streams.bugs.has(Bug::TakeOverKeepsLinks);
+        for control in old.into_iter().filter(|_| !keeps) {
             self.streams.push_frame(
                 control,
                 Frame::Refused {
@@ -603,9 +614,11 @@ impl Snapt {
                 self.superseded.pop_front();
             }
         }
-        self.number = 0;
+        if !self.streams.bugs.has(Bug::NumbersOutliveInstance) {
+            self.number = 0;
+            self.streams.number = 0;
+        }
         self.renewed = 0;
-        self.streams.number = 0;
         self.timers.stop_waits();
         self.peer_trail = None;
         self.trail.clear();
@@ -616,19 +629,21 @@ impl Snapt {
 
     fn handle_step1(&mut self, control: ConduitId, number: u64, conduits: usize, now: Instant) {
         let current = self.streams.current == Some(control);
-        if number <= self.number || self.phase != SnaptPhase::Attached || !current {
+        let awaited = number > self.number && self.phase == SnaptPhase::Attached && current;
+        if !awaited && !self.streams.bugs.has(Bug::LateStepsFollowed) {
             return;
         }
         self.trail.clear();
-        self.mark(Step::snapt(1), now);
-        self.number = number;
-        self.streams.start_gap(now);
-        for step in 2..=4 {
-            self.mark(Step::snapt(step), now);
+        if self.take(Step::snapt(1), now) {
+            self.number = number;
         }
-        self.streams.stop_forwarding();
-        self.mark(Step::snapt(5), now);
-        self.mark(Step::snapt(6), now);
+        self.streams.start_gap(now);
+        if self.take(Step::snapt(2), now) {
+            self.streams.stop_forwarding();
+        }
+        for kept in 3..=6 {
+            self.mark(Step::snapt(kept), now);
+        }
         self.complete = true;
         self.markers_expected = conduits;
         self.markers = self
@@ -642,17 +657,22 @@ impl Snapt {
             })
             .count();
         self.mark(Step::snapt(7), now);
-        self.streams.mark_conduits(number);
-        self.mark(Step::snapt(8), now);
-        self.streams.push_frame(control, Frame::Ack { number });
-        self.mark(Step::snapt(9), now);
-        self.mark(Step::snapt(10), now);
+        if self.take(Step::snapt(8), now) && !self.streams.bugs.has(Bug::MarkersLost) {
+            self.streams.mark_conduits(number);
+        }
+        if self.take(Step::snapt(9), now) {
+            self.streams.push_frame(control, Frame::Ack { number });
+        }
         self.phase = SnaptPhase::AwaitMarkers;
         self.timers.set(
             Timer::Markers,
             now + self.patience(control, bound::PROGRESS),
         );
-        self.check_markers(now);
+        if self.take(Step::snapt(10), now) {
+            self.check_markers(now);
+        } else {
+            self.allow_redirection(now);
+        }
     }
 
     /// A conduit is used from now on. One whose number is over already is answered with its marker.
@@ -662,7 +682,7 @@ impl Snapt {
         {
             state.number = Some(number);
         }
-        if number < self.number {
+        if number < self.number && !self.streams.bugs.has(Bug::LateConduitUnmarked) {
             self.streams.mark_conduits(self.number);
         }
     }
@@ -692,31 +712,39 @@ impl Snapt {
         };
         let (number, complete) = (self.number, self.complete);
         self.timers.stop_waits();
-        self.streams
-            .push_frame(control, Frame::OkToRedirection { number, complete });
-        self.mark(Step::snapt(11), now);
-        self.mark(Step::snapt(12), now);
+        if self.take(Step::snapt(11), now) {
+            self.streams
+                .push_frame(control, Frame::OkToRedirection { number, complete });
+        }
         self.phase = SnaptPhase::AwaitClientServices;
         self.timers
             .set(Timer::OtherNetwork, now + bound::OTHER_NETWORK);
+        if !self.take(Step::snapt(12), now) {
+            self.handle_client_services_ready(control, number, now);
+        }
     }
 
     fn handle_client_services_ready(&mut self, control: ConduitId, number: u64, now: Instant) {
-        if self.phase != SnaptPhase::AwaitClientServices || number != self.number {
+        let awaited = self.phase == SnaptPhase::AwaitClientServices && number == self.number;
+        if !awaited && !self.streams.bugs.has(Bug::LateStepsFollowed) {
             return;
         }
         self.timers.stop_waits();
-        self.streams.take_off_conduits();
         self.mark(Step::snapt(13), now);
-        self.close_conduits_of(control, Close::Drain);
-        self.mark(Step::snapt(14), now);
-        let ready = Frame::ServerServicesReadyForRedirection { number };
-        self.streams.push_frame(control, ready);
-        self.mark(Step::snapt(15), now);
-        self.mark(Step::snapt(16), now);
+        if self.take(Step::snapt(14), now) {
+            self.streams.take_off_conduits();
+            self.close_conduits_of(control, Close::Drain);
+        }
+        if self.take(Step::snapt(15), now) {
+            let ready = Frame::ServerServicesReadyForRedirection { number };
+            self.streams.push_frame(control, ready);
+        }
         self.phase = SnaptPhase::AwaitStep2;
         self.timers
             .set(Timer::OtherNetwork, now + bound::OTHER_NETWORK);
+        if !self.take(Step::snapt(16), now) {
+            self.await_unexpected(now);
+        }
     }
 
     // === Both: the new link ===
@@ -742,11 +770,13 @@ impl Snapt {
             self.accept_held();
         }
         self.streams.set_peer_limits(initial_limit, streams);
+        let bugs = self.streams.bugs;
         let awaited = step2 && self.phase == SnaptPhase::AwaitStep2 && number == self.number;
         let late = step2 && self.phase == SnaptPhase::AwaitUnexpected && number == self.number;
+        let newer = number > self.number || bugs.has(Bug::SwitchNumberIgnored);
         if awaited {
             self.redirect(control, Procedure::Stepwise, now);
-        } else if number > self.number || late {
+        } else if newer || (late && !bugs.has(Bug::LateStep2Ignored)) {
             self.begin_unexpected(number, now);
             self.redirect(control, Procedure::Starred, now);
         }
@@ -761,29 +791,60 @@ impl Snapt {
         if !waiting {
             self.streams.start_gap(self.last_heard(now));
         }
-        self.number = number;
-        self.complete = false;
-        for step in 1..=4 {
-            self.mark(Step::snapt_star(step), now);
+        if self.take(Step::snapt_star(1), now) {
+            self.number = number;
         }
-        self.streams.stop_forwarding();
-        self.mark(Step::snapt_star(5), now);
-        self.streams.take_off_conduits();
-        self.mark(Step::snapt_star(6), now);
+        self.complete = false;
+        if self.take(Step::snapt_star(2), now) {
+            self.streams.stop_forwarding();
+        }
+        for kept in 3..=6 {
+            self.mark(Step::snapt_star(kept), now);
+        }
     }
 
     /// SNAPT-17..20, SNAPT-7*..12*.
     fn redirect(&mut self, control: ConduitId, procedure: Procedure, now: Instant) {
         self.timers.stop_waits();
-        self.moving_to = Some(control);
-        if procedure == Procedure::Starred {
-            self.mark(Step::snapt_star(7), now);
-            let stale: Vec<ConduitId> = self.streams.numbered_below(self.number).collect();
-            for conduit in stale {
-                self.streams.close_conduit(conduit, Close::Reset);
+        match procedure {
+            Procedure::Stepwise => self.end_other_links(control),
+            Procedure::Starred => {
+                self.mark(Step::snapt_star(7), now);
+                if self.take(Step::snapt_star(8), now) {
+                    self.destroy_old(control);
+                }
             }
-            self.mark(Step::snapt_star(8), now);
         }
+        if self.take_by(procedure, 17, 9, now) {
+            self.moving_to = Some(control);
+        }
+        self.mark(step_of(procedure, 18, 10), now);
+        if self.take_by(procedure, 19, 11, now) {
+            for piece in self.streams.renew(self.number, self.renewed) {
+                self.streams.push_frame(control, piece);
+            }
+        }
+        self.phase = SnaptPhase::AwaitRenewal(procedure);
+        let patience = self.patience(control, bound::PROGRESS);
+        self.timers.set(Timer::Renewal, now + patience);
+        if !self.take_by(procedure, 20, 12, now) {
+            self.finish_switch(control, procedure, now);
+        }
+    }
+
+    /// Every conduit of a lower number and every link but the new one end, with what is under way on them.
+    fn destroy_old(&mut self, control: ConduitId) {
+        self.streams.take_off_conduits();
+        let stale: Vec<ConduitId> = self.streams.numbered_below(self.number).collect();
+        for conduit in stale {
+            self.streams.close_conduit(conduit, Close::Reset);
+        }
+        if !self.streams.bugs.has(Bug::LateStepsFollowed) {
+            self.end_other_links(control);
+        }
+    }
+
+    fn end_other_links(&mut self, control: ConduitId) {
         let others: Vec<ConduitId> = self
             .links
             .keys()
@@ -793,30 +854,6 @@ impl Snapt {
         for other in others {
             self.end_link(other, Close::Reset);
         }
-        let (address, flows, sockets) = match procedure {
-            Procedure::Stepwise => (Step::snapt(17), Step::snapt(18), Step::snapt(19)),
-            Procedure::Starred => (
-                Step::snapt_star(9),
-                Step::snapt_star(10),
-                Step::snapt_star(11),
-            ),
-        };
-        self.mark(address, now);
-        self.mark(flows, now);
-        for piece in self.streams.renew(self.number, self.renewed) {
-            self.streams.push_frame(control, piece);
-        }
-        self.mark(sockets, now);
-        self.mark(
-            match procedure {
-                Procedure::Stepwise => Step::snapt(20),
-                Procedure::Starred => Step::snapt_star(12),
-            },
-            now,
-        );
-        self.phase = SnaptPhase::AwaitRenewal(procedure);
-        let patience = self.patience(control, bound::PROGRESS);
-        self.timers.set(Timer::Renewal, now + patience);
     }
 
     fn handle_renew(
@@ -839,24 +876,25 @@ impl Snapt {
 
     fn finish_switch(&mut self, control: ConduitId, procedure: Procedure, now: Instant) {
         let (number, complete) = (self.number, self.complete);
-        let (redirect, tell) = match procedure {
-            Procedure::Stepwise => (Step::snapt(21), Step::snapt(22)),
-            Procedure::Starred => (Step::snapt_star(13), Step::snapt_star(14)),
+        if self.take_by(procedure, 21, 13, now) {
+            self.streams.carry_on(control, number);
+        }
+        if self.take_by(procedure, 22, 14, now) {
+            let done = Frame::AllRedirected { number, complete };
+            self.streams.push_frame(control, done);
+        }
+        let resends = match procedure {
+            Procedure::Stepwise => true,
+            Procedure::Starred => self.take(Step::snapt_star(15), now),
         };
-        self.mark(redirect, now);
-        self.streams
-            .push_frame(control, Frame::AllRedirected { number, complete });
-        self.mark(tell, now);
-        match procedure {
-            Procedure::Stepwise => self.mark(Step::snapt(23), now),
-            Procedure::Starred => {
-                self.mark(Step::snapt_star(15), now);
-                self.mark(Step::snapt_star(16), now);
-            }
+        if resends {
+            self.streams.resend();
+        }
+        if self.take_by(procedure, 23, 16, now) {
+            self.streams.forward();
         }
         self.timers.stop_waits();
         self.phase = SnaptPhase::Attached;
-        self.streams.forward_on(control, number);
         self.streams.end_gap(now);
         self.timers.set(Timer::Gap, now);
         self.streams
@@ -1016,6 +1054,23 @@ impl Snapt {
 
     fn mark(&mut self, step: Step, now: Instant) {
         self.trail.mark(step, now);
+    }
+
+    /// Marks the step and says that it has its effect: always, but for a check of the checks.
+    fn take(&mut self, step: Step, now: Instant) -> bool {
+        self.mark(step, now);
+        !self.streams.bugs.has(Bug::NoEffect(step))
+    }
+
+    fn take_by(&mut self, procedure: Procedure, planned: u8, starred: u8, now: Instant) -> bool {
+        self.take(step_of(procedure, planned, starred), now)
+    }
+}
+
+const fn step_of(procedure: Procedure, planned: u8, starred: u8) -> Step {
+    match procedure {
+        Procedure::Stepwise => Step::snapt(planned),
+        Procedure::Starred => Step::snapt_star(starred),
     }
 }
 

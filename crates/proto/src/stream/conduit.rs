@@ -14,6 +14,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::PeerMisbehaved;
 use super::record::{Acknowledge, Opening, Stream};
 use super::table::Streams;
+use crate::bug::Bug;
 use crate::session::{Close, Output, bound};
 use crate::wire::{DATA_HEADER_BYTES, DATA_PAYLOAD_BYTES, Frame, encode, encode_data_header};
 use crate::{ConduitId, Instant, Side, StreamId};
@@ -273,6 +274,9 @@ impl Streams {
             self.queue(id);
         }
         self.look_if_room(id);
+        if self.bugs.has(Bug::EndAcknowledgedAnywhere) {
+            self.forget_if_over(id);
+        }
     }
 
     /// Puts the stream into the queue of its place, if it has something to send and may.
@@ -486,6 +490,9 @@ fn push_opening(
     now: Instant,
     out: &mut Transmit,
 ) {
+    if stream.frames_overtake_open() {
+        return;
+    }
     let patience = match stream.opening {
         Opening::Confirmed => return,
         Opening::Sent { on: Some(on), .. } if on == conduit => return,
@@ -512,7 +519,9 @@ fn push_state(stream: &mut Stream, conduit: ConduitId, out: &mut Transmit) {
         out.push_frame(&Frame::Opened { stream: id });
     }
     let due = stream.acknowledge == Acknowledge::Now || stream.receive.has_news();
-    if due && !stream.receive.end_has_arrived() {
+    let anywhere = stream.bugs.has(Bug::EndAcknowledgedAnywhere);
+    if due && (anywhere || !stream.receive.end_has_arrived()) {
+        stream.end_acknowledged |= stream.receive.end_has_arrived();
         let (arrived, limit) = stream.receive.received();
         stream.acknowledged_on = Some(conduit);
         out.push_frame(&Frame::Received {

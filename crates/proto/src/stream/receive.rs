@@ -14,6 +14,7 @@ use bytes::{Buf, BytesMut};
 
 use super::{CreditPool, End, INITIAL_LIMIT, PeerMisbehaved, STREAM_CREDIT};
 use crate::Instant;
+use crate::bug::{Bug, Bugs};
 
 /// The most that one piece holds, and so what is written to an application at once. Less would wake a fast
 /// reader for each TLS record.
@@ -64,10 +65,11 @@ pub(crate) struct ReceiveHalf {
     /// The application took less than it was given: its own task goes on when it takes more.
     blocked: bool,
     pub(crate) last_delivered: Option<Instant>,
+    bugs: Bugs,
 }
 
 impl ReceiveHalf {
-    pub(crate) fn new(now: Instant) -> Self {
+    pub(crate) fn new(bugs: Bugs, now: Instant) -> Self {
         let window = u64::from(INITIAL_LIMIT);
         Self {
             taken: 0,
@@ -85,6 +87,7 @@ impl ReceiveHalf {
             delivering: false,
             blocked: false,
             last_delivered: None,
+            bugs,
         }
     }
 
@@ -217,7 +220,9 @@ impl ReceiveHalf {
     /// and anything after our own STOP at once.
     fn note_end(&mut self) {
         let Some(end) = self.end else { return };
-        let at_once = matches!(end, End::Abort { .. }) || self.stop.is_some();
+        let aborted = matches!(end, End::Abort { .. }) && !self.bugs.has(Bug::AbortWaitsForBytes);
+        let stopped = self.stop.is_some() && !self.bugs.has(Bug::StopWaitsForBytes);
+        let at_once = aborted || stopped;
         if at_once && !self.end_arrived {
             self.discard();
             self.contiguous = end.last();
@@ -319,19 +324,32 @@ impl ReceiveHalf {
 
     /// What RECEIVED says: `arrived`, with the virtual offset of the end, and `limit`.
     pub(crate) fn received(&mut self) -> (u64, u64) {
-        self.limit = self.limit.max(self.taken.saturating_add(self.window));
+        self.limit = self.limit.max(self.next_limit());
         self.said = (self.arrived(), self.limit);
         self.said
     }
 
     /// As [`Self::received`], without saying it.
     pub(crate) fn arrived(&self) -> u64 {
+        if self.bugs.has(Bug::ArrivedAheadOfStored)
+            && let Some((start, piece)) = self.ahead.last_key_value()
+        {
+            return start + piece.len() as u64;
+        }
         self.contiguous + u64::from(self.end_arrived)
+    }
+
+    /// How far the sender may go, now that the application has taken so much.
+    fn next_limit(&self) -> u64 {
+        if self.bugs.has(Bug::CreditNeverRaised) {
+            return self.limit;
+        }
+        self.taken.saturating_add(self.window)
     }
 
     /// Whether anything moved that was not said.
     pub(crate) fn has_news(&self) -> bool {
-        let limit = self.limit.max(self.taken.saturating_add(self.window));
+        let limit = self.limit.max(self.next_limit());
         (self.arrived(), limit) != self.said
     }
 
@@ -400,7 +418,7 @@ mod tests {
 
     #[test]
     fn pieces_in_any_order_become_the_stream() {
-        let mut half = ReceiveHalf::new(Instant::default());
+        let mut half = ReceiveHalf::new(Bugs::default(), Instant::default());
         store(&mut half, 6, b"gh");
         store(&mut half, 2, b"cd");
         store(&mut half, 3, b"defg");
@@ -413,7 +431,7 @@ mod tests {
 
     #[test]
     fn one_delivers_at_a_time_and_after_a_short_write_the_application_s_task() {
-        let mut half = ReceiveHalf::new(Instant::default());
+        let mut half = ReceiveHalf::new(Bugs::default(), Instant::default());
         let spare = &mut None;
         let accepted = half.accept(0, b"abc", true, spare);
         assert_eq!(accepted, Ok(Accepted::Deliverable));
@@ -432,7 +450,7 @@ mod tests {
 
     #[test]
     fn small_messages_make_one_piece_and_its_memory_serves_again() {
-        let mut half = ReceiveHalf::new(Instant::default());
+        let mut half = ReceiveHalf::new(Bugs::default(), Instant::default());
         let spare = &mut None;
         for offset in 0..100 {
             assert!(half.accept(offset, b"a", true, spare).is_ok());
@@ -447,7 +465,7 @@ mod tests {
 
     #[test]
     fn a_fin_waits_for_its_bytes_and_an_abort_does_not() {
-        let mut half = ReceiveHalf::new(Instant::default());
+        let mut half = ReceiveHalf::new(Bugs::default(), Instant::default());
         assert_eq!(half.handle_end(End::Fin { last: 2 }), Ok(false));
         assert_eq!(half.arrived(), 0);
         store(&mut half, 0, b"ab");
@@ -456,7 +474,7 @@ mod tests {
         assert_eq!(drain(&mut half), b"ab");
         assert!(half.end_is_deliverable());
 
-        let mut half = ReceiveHalf::new(Instant::default());
+        let mut half = ReceiveHalf::new(Bugs::default(), Instant::default());
         store(&mut half, 0, b"ab");
         assert_eq!(half.handle_end(End::Abort { last: 5, code: 1 }), Ok(true));
         assert_eq!(half.arrived(), 6);
@@ -465,7 +483,7 @@ mod tests {
 
     #[test]
     fn after_a_stop_the_end_is_acknowledged_at_once() {
-        let mut half = ReceiveHalf::new(Instant::default());
+        let mut half = ReceiveHalf::new(Bugs::default(), Instant::default());
         half.stop(5);
         assert_eq!(
             half.accept(0, b"abc", true, &mut None),
@@ -478,7 +496,7 @@ mod tests {
 
     #[test]
     fn credit_and_ends_are_held_against_the_sender() {
-        let mut half = ReceiveHalf::new(Instant::default());
+        let mut half = ReceiveHalf::new(Bugs::default(), Instant::default());
         let most = vec![0; INITIAL_LIMIT as usize];
         assert_eq!(
             half.accept(1, &most, false, &mut None),

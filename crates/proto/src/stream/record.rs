@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::code;
 use super::receive::ReceiveHalf;
 use super::send::SendHalf;
+use crate::bug::{Bug, Bugs};
 use crate::wire::RenewEntry;
 use crate::{ConduitId, Instant, StreamId};
 
@@ -67,6 +68,7 @@ pub(crate) struct Stream {
     pub(crate) active: bool,
     /// Something moved since the last look at activity.
     pub(crate) stirred: bool,
+    pub(crate) bugs: Bugs,
 }
 
 impl Stream {
@@ -75,15 +77,15 @@ impl Stream {
         service: &str,
         opening: Opening,
         limit: u64,
-        number: u64,
+        bugs: Bugs,
         now: Instant,
     ) -> Self {
         Self {
             id,
             service: service.into(),
             opening,
-            send: SendHalf::new(limit),
-            receive: ReceiveHalf::new(now),
+            send: SendHalf::new(limit, bugs),
+            receive: ReceiveHalf::new(bugs, now),
             connected: false,
             place: None,
             queued: false,
@@ -95,9 +97,10 @@ impl Stream {
             stopped: false,
             end_acknowledged: false,
             starved: false,
-            moved: number,
+            moved: 0,
             active: false,
             stirred: true,
+            bugs,
         }
     }
 
@@ -118,6 +121,7 @@ impl Stream {
     /// False while the stream still has to be opened on some conduit.
     fn is_confirmed_or_opening(&self) -> bool {
         match self.opening {
+            Opening::Sent { .. } if self.frames_overtake_open() => true,
             Opening::NotSent { .. } | Opening::Sent { on: None, .. } => false,
             Opening::Sent { on: Some(_), .. } | Opening::Confirmed => true,
         }
@@ -135,7 +139,7 @@ impl Stream {
             self.say_again();
             concerned = true;
         }
-        if self.acknowledged_on == Some(conduit) {
+        if self.acknowledged_on == Some(conduit) && !self.bugs.has(Bug::ReceivedNotSaidAgain) {
             self.acknowledged_on = None;
             self.acknowledge = Acknowledge::Now;
             concerned = true;
@@ -144,9 +148,14 @@ impl Stream {
     }
 
     /// Everything that was not acknowledged, or may not have been heard, is sent again.
-    pub(crate) fn say_again(&mut self) {
-        self.used.clear();
+    fn say_again(&mut self) {
+        self.leave_conduits();
         self.send.rewind();
+    }
+
+    /// What is still to be heard of it will be said on other conduits.
+    pub(crate) fn leave_conduits(&mut self) {
+        self.used.clear();
         if let Opening::Sent { on, patience, .. } = &mut self.opening {
             *on = None;
             *patience = Duration::ZERO;
@@ -154,9 +163,16 @@ impl Stream {
         self.stop_due = self.receive.stop_code().is_some() && !self.receive.end_has_arrived();
     }
 
+    /// What a module does that sends OPEN on one conduit only.
+    pub(crate) fn frames_overtake_open(&self) -> bool {
+        let buggy =
+            self.bugs.has(Bug::FramesOvertakeOpen) || self.bugs.has(Bug::AbortOvertakesOpen);
+        buggy && matches!(self.opening, Opening::Sent { patience, .. } if !patience.is_zero())
+    }
+
     /// Both directions are over, and both sides know it.
     pub(crate) fn is_forgettable(&self) -> bool {
-        self.send.end_arrived()
+        (self.send.end_arrived() || self.bugs.has(Bug::ForgottenTooEarly))
             && self.receive.end_has_arrived()
             && self.receive.end_is_taken()
             && self.end_acknowledged

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use bytes::{Buf, Bytes};
 
 use super::{End, PeerMisbehaved};
+use crate::bug::{Bug, Bugs};
 
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct SendHalf {
@@ -25,10 +26,11 @@ pub(crate) struct SendHalf {
     end: Option<End>,
     end_sent: bool,
     end_arrived: bool,
+    bugs: Bugs,
 }
 
 impl SendHalf {
-    pub(crate) const fn new(limit: u64) -> Self {
+    pub(crate) const fn new(limit: u64, bugs: Bugs) -> Self {
         Self {
             replay: VecDeque::new(),
             arrived: 0,
@@ -40,6 +42,7 @@ impl SendHalf {
             end: None,
             end_sent: false,
             end_arrived: false,
+            bugs,
         }
     }
 
@@ -69,13 +72,15 @@ impl SendHalf {
     /// The direction is broken off. An end that was there before stands.
     pub(crate) fn abort(&mut self, code: u16) {
         if self.end.is_none() {
+            let last = if self.bugs.has(Bug::AbortAtCursor) {
+                self.sent
+            } else {
+                self.highest
+            };
             self.drop_replay();
-            self.written = self.highest;
-            self.sent = self.highest;
-            self.end = Some(End::Abort {
-                last: self.highest,
-                code,
-            });
+            self.written = last;
+            self.sent = last;
+            self.end = Some(End::Abort { last, code });
         }
     }
 
@@ -159,13 +164,19 @@ impl SendHalf {
 
     /// Everything unacknowledged is sent again.
     pub(crate) fn rewind(&mut self) {
+        if self.bugs.stores_nothing() {
+            return;
+        }
         self.cursor = (0, 0);
         self.sent = if self.replay_dropped() {
             self.written
         } else {
             self.arrived
         };
-        self.end_sent = false;
+        if self.bugs.has(Bug::ResendOffByOne) && self.arrived + 1 < self.highest {
+            self.next_data(1);
+        }
+        self.end_sent &= self.bugs.has(Bug::FinForgotten);
     }
 
     fn replay_dropped(&self) -> bool {
@@ -249,7 +260,7 @@ mod tests {
     use super::*;
 
     fn half(limit: u64, text: &'static str) -> SendHalf {
-        let mut half = SendHalf::new(limit);
+        let mut half = SendHalf::new(limit, Bugs::default());
         half.write(Bytes::from_static(text.as_bytes()));
         half
     }

@@ -15,6 +15,7 @@ use super::receive::Accepted;
 use super::record::{Acknowledge, Opening, Stream};
 use super::seen::Seen;
 use super::{CreditPool, End, INITIAL_LIMIT, PeerMisbehaved, STREAMS, UNSENT_BYTES, code};
+use crate::bug::{Bug, Bugs};
 use crate::session::{Output, Timer};
 use crate::wire::{Frame, RENEW_ENTRIES, Renew, RenewEntry};
 use crate::{ConduitId, Instant, Side, StreamId};
@@ -96,6 +97,7 @@ pub struct Streams {
     gap: GapMeter,
     /// Memory that the next bytes are stored in, so that a bulk transfer does not ask for each piece anew.
     spare: Option<BytesMut>,
+    pub(crate) bugs: Bugs,
 }
 
 impl Streams {
@@ -129,7 +131,13 @@ impl Streams {
             round_trip: Duration::ZERO,
             gap: GapMeter::default(),
             spare: None,
+            bugs: Bugs::default(),
         }
+    }
+
+    /// Leaves something out, for a check of the checks; before the first stream.
+    pub const fn set_bugs(&mut self, bugs: Bugs) {
+        self.bugs = bugs;
     }
 
     // === The application's side ===
@@ -147,7 +155,8 @@ impl Streams {
         self.next_index += 1;
         let opening = Opening::NotSent { since: now };
         let limit = self.peer_initial_limit;
-        let mut stream = Stream::new(id, service, opening, limit, self.number, now);
+        let mut stream = Stream::new(id, service, opening, limit, self.bugs, now);
+        stream.moved = self.number;
         stream.connected = true;
         self.streams.insert(id, stream);
         self.opened_here += 1;
@@ -172,6 +181,9 @@ impl Streams {
 
     /// Bytes that the application wrote. At most what [`View::room`] allowed.
     pub fn write(&mut self, id: StreamId, bytes: Bytes) {
+        if !self.forwarding && self.bugs.keeps_nothing() {
+            return;
+        }
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.send.write(bytes);
             self.queue(id);
@@ -191,6 +203,9 @@ impl Streams {
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
+        if self.bugs.has(Bug::ResetTakenForFin) {
+            stream.send.finish();
+        }
         stream.send.abort(code);
         if matches!(stream.opening, Opening::NotSent { .. }) {
             self.forget(id);
@@ -275,7 +290,7 @@ impl Streams {
         bytes: &[u8],
         now: Instant,
     ) -> Result<Accepted, PeerMisbehaved> {
-        if !self.know(id)? {
+        if !self.know(id)? || (!self.forwarding && self.bugs.hears_nothing()) {
             return Ok(Accepted::Duplicate);
         }
         let Some(stream) = self.streams.get_mut(&id) else {
@@ -343,6 +358,13 @@ impl Streams {
     }
 
     fn acknowledge_end(&mut self, id: StreamId) {
+        if self.bugs.has(Bug::EndAcknowledgedAnywhere) {
+            if let Some(stream) = self.streams.get_mut(&id) {
+                stream.acknowledge = Acknowledge::Now;
+            }
+            self.queue(id);
+            return;
+        }
         self.ends_due.insert(id);
         if let Some(control) = self.current.filter(|_| self.forwarding) {
             self.wake(control);
@@ -404,7 +426,7 @@ impl Streams {
     }
 
     fn settle(&mut self, id: StreamId) {
-        if self.settled_due.len() < SETTLED_BOUND {
+        if self.settled_due.len() < SETTLED_BOUND && !self.bugs.has(Bug::OverNotAnswered) {
             self.settled_due.insert(id);
             if let Some(control) = self.current.filter(|_| self.forwarding) {
                 self.wake(control);
@@ -430,7 +452,7 @@ impl Streams {
             }
             return Ok(());
         }
-        if self.seen.contains(id.index()) {
+        if self.seen.contains(id.index()) && !self.bugs.has(Bug::OpenRunsTwice) {
             return Ok(());
         }
         self.seen.insert(id.index());
@@ -441,7 +463,8 @@ impl Streams {
             self.refuse(id, code::TOO_MANY);
         } else {
             let limit = self.peer_initial_limit;
-            let mut stream = Stream::new(id, service, Opening::Confirmed, limit, self.number, now);
+            let mut stream = Stream::new(id, service, Opening::Confirmed, limit, self.bugs, now);
+            stream.moved = self.number;
             stream.opened_due = true;
             self.streams.insert(id, stream);
             self.outputs.push_back(Output::Connect {
@@ -510,7 +533,8 @@ impl Streams {
 
     fn handle_end(&mut self, id: StreamId, end: End) -> Result<(), PeerMisbehaved> {
         let abort = matches!(end, End::Abort { .. });
-        if abort && id.opener() != self.side && !self.seen.contains(id.index()) {
+        let counts = !self.bugs.has(Bug::AbortOvertakesOpen);
+        if abort && counts && id.opener() != self.side && !self.seen.contains(id.index()) {
             self.seen.insert(id.index());
         }
         if self.know(id)? {
@@ -572,7 +596,7 @@ impl Streams {
         let Some(stream) = self.streams.get_mut(&id) else {
             return Ok(());
         };
-        if stream.receive.end_has_arrived() {
+        if stream.receive.end_has_arrived() && !self.bugs.has(Bug::SettledForgetsAtOnce) {
             stream.send.abort(code::SESSION_LOST);
             stream.send.settle();
             stream.end_acknowledged = true;
@@ -828,6 +852,9 @@ impl Streams {
         if self.conduits.remove(&id).is_none() {
             return;
         }
+        if self.bugs.has(Bug::ConduitEndsStream) {
+            self.end_streams_on(id);
+        }
         let mut concerned = Vec::new();
         for (stream_id, stream) in &mut self.streams {
             if stream.place == Some(id) && stream.active {
@@ -844,18 +871,38 @@ impl Streams {
         self.maintain_spares();
     }
 
+    /// What a module does that takes the end of a conduit for the end of its streams.
+    fn end_streams_on(&mut self, conduit: ConduitId) {
+        let on = |stream: &&Stream| stream.place == Some(conduit);
+        let ended: Vec<StreamId> = self.streams.values().filter(on).map(|one| one.id).collect();
+        for id in ended {
+            self.reset(id, code::RESET);
+        }
+    }
+
     /// Stops all forwarding (CNAPT-2..5, SNAPT-2..5): what applications send is buffered, the frames
     /// begun are finished.
     pub(crate) fn stop_forwarding(&mut self) {
         self.forwarding = false;
     }
 
-    /// Lets `link` carry, under switch number `number`, and goes on.
-    pub(crate) fn forward_on(&mut self, link: ConduitId, number: u64) {
+    /// Lets `link` carry, under switch number `number`, once forwarding goes on.
+    pub(crate) const fn carry_on(&mut self, link: ConduitId, number: u64) {
         self.current = Some(link);
         self.number = number;
-        self.forwarding = true;
         self.dialling = 0;
+    }
+
+    /// Goes back to what the other side's RENEW says, so that all that has not arrived is sent again.
+    pub(crate) fn resend(&mut self) {
+        for stream in self.streams.values_mut() {
+            stream.send.rewind();
+        }
+    }
+
+    /// Goes on forwarding.
+    pub(crate) fn forward(&mut self) {
+        self.forwarding = true;
         let all: Vec<StreamId> = self.streams.keys().copied().collect();
         for id in all {
             self.queue(id);
@@ -863,11 +910,12 @@ impl Streams {
         }
         self.arm_open_timer();
         self.maintain_spares();
-        self.wake(link);
+        if let Some(link) = self.current {
+            self.wake(link);
+        }
     }
 
-    /// Takes every stream off its conduits: whatever was not acknowledged is sent again, from where
-    /// RENEW says.
+    /// Takes every stream off its conduits, which are about to end.
     pub(crate) fn take_off_conduits(&mut self) {
         for conduit in self.conduits.values_mut() {
             conduit.ready.clear();
@@ -879,7 +927,7 @@ impl Streams {
             stream.place = None;
             stream.queued = false;
             stream.acknowledged_on = None;
-            stream.say_again();
+            stream.leave_conduits();
         }
         self.current = None;
     }
@@ -970,10 +1018,15 @@ impl Streams {
     /// The other side knows nothing of any stream: those whose OPEN was never sent wait on, all others
     /// are reset. Returns how many were.
     pub(crate) fn lose_session(&mut self) -> usize {
+        let opens_again = self.bugs.has(Bug::OpenedAgainAtNewSnapt);
         let lost: Vec<StreamId> = self
             .streams
             .values()
-            .filter(|stream| !matches!(stream.opening, Opening::NotSent { .. }))
+            .filter(|stream| match stream.opening {
+                Opening::NotSent { .. } => false,
+                Opening::Sent { .. } => !opens_again,
+                Opening::Confirmed => true,
+            })
             .map(|stream| stream.id)
             .collect();
         for id in &lost {

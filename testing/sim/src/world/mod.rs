@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use handover_proto::bug::{Bug, Bugs};
 use handover_proto::session::{Cnapt, Event, NetworkId, Snapt, SnaptOptions};
 use handover_proto::stream::{CreditPool, Streams};
 use handover_proto::wire::{CatalogueEntry, Frame, TransportProtocol};
@@ -121,6 +122,7 @@ pub struct World {
     /// The SNAPT forgot the session, and the CNAPT has yet to learn it.
     session_lost: bool,
     broken: Option<Broken>,
+    bug: Option<Bug>,
 }
 
 impl World {
@@ -156,6 +158,28 @@ impl World {
             attempts: 0,
             session_lost: false,
             broken: None,
+            bug: None,
+        }
+    }
+
+    /// The same, with a rule left out of both modules, or a step without effect in the one that takes it.
+    #[must_use]
+    pub fn with_bug(mut self, bug: Bug) -> Self {
+        self.bug = Some(bug);
+        self.give_bugs();
+        self
+    }
+
+    /// To be called when a machine has been replaced.
+    fn give_bugs(&mut self) {
+        let bug = self.bug;
+        for side in [Side::Cnapt, Side::Snapt] {
+            let has = |bug: &Bug| match bug {
+                Bug::NoEffect(step) => step.side() == side,
+                _ => true,
+            };
+            let bugs = bug.filter(has).map_or_else(Bugs::default, Bugs::one);
+            self.streams(side).set_bugs(bugs);
         }
     }
 

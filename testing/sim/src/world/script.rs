@@ -198,6 +198,7 @@ impl World {
         self.run += 1;
         self.pools[0] = Default::default();
         self.cnapt = new_cnapt(self.run, &self.pools);
+        self.give_bugs();
         for conversation in self.conversations.values_mut() {
             conversation.client.ended.get_or_insert(Ended::Reset);
             conversation.client.gone = true;
@@ -226,6 +227,7 @@ impl World {
             self.switch_timeout,
             &self.pools,
         );
+        self.give_bugs();
     }
 
     fn end_all(&mut self, side: Side) {

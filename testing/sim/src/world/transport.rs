@@ -321,6 +321,7 @@ impl World {
                     self.session += 1;
                     let (run, timeout) = (self.snapt_run, self.switch_timeout);
                     self.snapt = new_snapt(run, self.session, timeout, &self.pools);
+                    self.give_bugs();
                 }
                 self.snapt.conduit_arrived(conduit, *hello, now);
                 Ok(())
