@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use handover_proto::Side;
+use handover_proto::bug::Bug;
 use handover_proto::session::{Phase, SnaptPhase, Timer, bound};
+use handover_proto::stream::INITIAL_LIMIT;
 use handover_proto::wire::Frame;
 use handover_sim::{Broken, Closing, Ended, Plan, Reading, World};
 
@@ -45,8 +47,32 @@ fn check_alive(world: &mut World) -> Result<(), Broken> {
 
 const TOLD: [&[Side]; 3] = [&[Side::Cnapt], &[Side::Snapt], &[Side::Cnapt, Side::Snapt]];
 
+/// A schedule that passes, and no longer does when the rule that it is about is left out.
+fn needs(rule: Bug, schedule: impl Fn(World) -> Result<(), Broken>) -> Result<(), Broken> {
+    schedule(ready(1)?)?;
+    let without = schedule(ready(1)?.with_bug(rule));
+    assert!(without.is_err(), "it passes without {rule:?}, too");
+    Ok(())
+}
+
 #[test]
 fn case_1_credit_that_died_with_its_conduit_is_said_again() -> Result<(), Broken> {
+    needs(Bug::ReceivedNotSaidAgain, |mut world| {
+        let still = Plan::send(0).reading(Reading::Still);
+        let key = world.open(Plan::send(100_000), still)?;
+        world.run_for(Duration::from_secs(1))?;
+        hold_plain(&mut world, Side::Cnapt);
+        world.change(key, Side::Snapt, Reading::All, Closing::Fin);
+        world.run_for(Duration::from_millis(100))?;
+        let credit = u64::from(INITIAL_LIMIT);
+        assert_eq!(world.received(key, Side::Snapt), credit, "all is there");
+        kill_plain(&mut world, &[Side::Snapt]);
+        world.finish(PATIENCE)
+    })
+}
+
+#[test]
+fn case_1_whoever_hears_of_the_conduits_end() -> Result<(), Broken> {
     for told in TOLD {
         let mut world = ready(1)?;
         let key = world.open(Plan::send(1_000_000), Plan::respond(1_000_000, 0))?;
@@ -64,7 +90,22 @@ fn case_1_credit_that_died_with_its_conduit_is_said_again() -> Result<(), Broken
 }
 
 #[test]
-fn case_2_ends_and_their_acknowledgements_survive_any_conduit() -> Result<(), Broken> {
+fn case_2_the_acknowledgement_of_an_end_survives_any_conduit() -> Result<(), Broken> {
+    needs(Bug::EndAcknowledgedAnywhere, |mut world| {
+        let request = Plan::send(10).closing(Closing::Never);
+        let key = world.open(request, Plan::respond(10, 10))?;
+        world.run_for(Duration::from_millis(300))?;
+        let conduit = world.plain_conduits().first().copied();
+        let conduit = conduit.ok_or_else(|| world.failure("no conduit".to_owned()))?;
+        // Only the CNAPT knows that it is dead, and sends its FIN by another.
+        world.kill(conduit, &[Side::Cnapt]);
+        world.change(key, Side::Cnapt, Reading::All, Closing::Fin);
+        world.finish(PATIENCE)
+    })
+}
+
+#[test]
+fn case_2_whoever_hears_of_the_conduits_end() -> Result<(), Broken> {
     for told in TOLD {
         for millis in (0..160).step_by(5) {
             let mut world = ready(millis)?;

@@ -11,7 +11,7 @@ use handover_proto::stream::{CreditPool, INITIAL_LIMIT, PeerMisbehaved, STREAMS,
 use handover_proto::wire::{
     Attach, Attached, ClosedOld, Frame, Hello, RefusedCode, Renew, Role, VERSION,
 };
-use handover_proto::{CnaptId, ConduitId, Instance, Instant, LinkNumber, Side};
+use handover_proto::{CnaptId, ConduitId, Instance, Instant, LinkNumber, Side, StreamId};
 
 const ID: CnaptId = CnaptId([9; 32]);
 const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -46,6 +46,11 @@ fn closed(outputs: &[Output]) -> Vec<(ConduitId, Close)> {
 
 /// Up to ATTACHED over its first link.
 fn cnapt() -> Result<Cnapt, PeerMisbehaved> {
+    cnapt_with_round_trip(20)
+}
+
+/// The same, over a link on which that took so many milliseconds.
+fn cnapt_with_round_trip(millis: u64) -> Result<Cnapt, PeerMisbehaved> {
     let streams = Streams::new(Side::Cnapt, [], CreditPool::default());
     let mut cnapt = Cnapt::new(ID, Instance(1), Vec::new(), streams);
     cnapt.attach(NetworkId(0), at(0));
@@ -59,7 +64,7 @@ fn cnapt() -> Result<Cnapt, PeerMisbehaved> {
         streams: STREAMS,
         services: Vec::new(),
     };
-    cnapt.handle_frame(CONTROL, &Frame::Attached(attached), at(40))?;
+    cnapt.handle_frame(CONTROL, &Frame::Attached(attached), at(20 + millis))?;
     Ok(cnapt)
 }
 
@@ -103,6 +108,56 @@ fn cnapt_11_is_prolonged_while_the_link_lives_but_not_for_ever() -> Result<(), P
         Phase::AwaitSuspension,
         "on with the starred steps"
     );
+    Ok(())
+}
+
+#[test]
+fn case_12_the_old_link_is_closed_in_order_and_only_behind_its_markers()
+-> Result<(), PeerMisbehaved> {
+    let conduit = ConduitId(2);
+    let mut cnapt = cnapt()?;
+    let (number, complete) = (1, false);
+    cnapt.handle_frame(CONTROL, &renew(number), at(40))?;
+    cnapt.handle_frame(CONTROL, &Frame::AllRedirected { number, complete }, at(41))?;
+    cnapt.conduit_up(CONTROL, conduit);
+    let stream = cnapt.streams_mut().open("service", at(42));
+    let stream = stream.map_err(|_| PeerMisbehaved::NotAllowed("no room for the first"))?;
+    cnapt.streams_mut().begin(stream);
+
+    cnapt.order(NetworkId(1), at(50));
+    cnapt.decision_suspended(at(50));
+    let (number, complete) = (2, true);
+    cnapt.handle_frame(CONTROL, &Frame::Ack { number }, at(60))?;
+    cnapt.handle_frame(
+        CONTROL,
+        &Frame::OkToRedirection { number, complete },
+        at(61),
+    )?;
+    assert_eq!(cnapt.phase(), Phase::AwaitMarkers);
+    assert_eq!(closed(&outputs(&mut cnapt)), [], "the marker is under way");
+    cnapt.handle_frame(conduit, &Frame::LastMessageBeforeRedirection, at(62))?;
+    assert_eq!(cnapt.phase(), Phase::AwaitServerServices);
+    assert_eq!(closed(&outputs(&mut cnapt)), []);
+    let ready = Frame::ServerServicesReadyForRedirection { number };
+    cnapt.handle_frame(CONTROL, &ready, at(63))?;
+    let both = [(conduit, Close::Drain), (CONTROL, Close::Drain)];
+    assert_eq!(closed(&outputs(&mut cnapt)), both);
+    Ok(())
+}
+
+#[test]
+fn cnapt_11_waits_four_round_trips_where_that_is_longer() -> Result<(), PeerMisbehaved> {
+    // ATTACHED took 600 ms.
+    let mut cnapt = cnapt_with_round_trip(600)?;
+    let (number, complete) = (1, false);
+    cnapt.handle_frame(CONTROL, &renew(number), at(640))?;
+    cnapt.handle_frame(CONTROL, &Frame::AllRedirected { number, complete }, at(650))?;
+    cnapt.order(NetworkId(1), at(700));
+    cnapt.decision_suspended(at(700));
+    cnapt.handle_timeout(at(700 + 2_399));
+    assert_eq!(cnapt.phase(), Phase::AwaitAck, "longer than REPLY alone");
+    cnapt.handle_timeout(at(700 + 2_400));
+    assert_eq!(cnapt.phase(), Phase::AwaitSuspension, "four round trips");
     Ok(())
 }
 
@@ -321,6 +376,24 @@ fn a_cnapt_that_asks_without_reading_the_answers_is_cut_off() -> Result<(), Peer
     attach(&mut snapt, CONTROL, 1)?;
     let refused = (0..=bound::QUEUED_FRAMES).find_map(|_| ask_to_attach(&mut snapt, CONTROL).err());
     assert_eq!(refused, Some(PeerMisbehaved::DoesNotRead));
+    Ok(())
+}
+
+#[test]
+fn a_cnapt_that_opens_what_is_refused_without_reading_is_cut_off() -> Result<(), PeerMisbehaved> {
+    let mut snapt = snapt();
+    attach(&mut snapt, CONTROL, 1)?;
+    move_to(&mut snapt, CONTROL, 1)?;
+    let open = |index| Frame::Open {
+        stream: StreamId::new(Side::Cnapt, index),
+        floor: 0,
+        service: "nowhere".to_owned(),
+    };
+    for index in 0..u64::from(STREAMS) {
+        snapt.handle_frame(CONTROL, &open(index), at(1))?;
+    }
+    let one_more = snapt.handle_frame(CONTROL, &open(u64::from(STREAMS)), at(1));
+    assert_eq!(one_more, Err(PeerMisbehaved::DoesNotRead));
     Ok(())
 }
 

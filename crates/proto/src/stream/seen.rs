@@ -1,10 +1,17 @@
 //! The ids that the other side has opened, as intervals above a floor.
 //!
 //! An id that was seen never runs a request again, however late a duplicate OPEN comes (design rule
-//! 7). The opener raises the floor over ids that it has forgotten, so the set stays small: its size is
-//! bounded by the number of streams that are alive, each of which can part two intervals.
+//! 7). The opener raises the floor over ids that it has forgotten, so the set stays small, unless the
+//! opener lets one stream live for ever and never sends most of the others. That has a bound here: beyond
+//! it the lowest ids that never came count as seen.
 
 use std::collections::BTreeMap;
+
+use super::STREAMS;
+
+/// Each stream that the opener may have alive can part two intervals; twice as many leave room for ids that
+/// it gave out and never sent, because their applications were gone before a network was there.
+const INTERVALS: usize = 2 * STREAMS as usize;
 
 /// A set of indices that grows almost in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -39,6 +46,11 @@ impl Seen {
             last = end;
         }
         self.intervals.insert(first, last);
+        if self.intervals.len() > INTERVALS
+            && let Some(second) = self.intervals.keys().nth(1).copied()
+        {
+            self.raise_floor(second);
+        }
     }
 
     /// Everything below `floor` counts as seen.
@@ -61,6 +73,19 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_with_holes_between_them_stay_within_the_bound() {
+        let mut seen = Seen::default();
+        let most = 2 * INTERVALS as u64;
+        for index in 0..=most {
+            seen.insert(2 * index);
+        }
+        assert_eq!(seen.intervals.len(), INTERVALS);
+        assert!(seen.contains(1), "the oldest hole counts as seen");
+        assert!(!seen.contains(2 * most - 1), "the youngest does not");
+        assert!(seen.contains(2 * most));
+    }
 
     #[test]
     fn neighbours_merge_and_the_floor_swallows_them() {

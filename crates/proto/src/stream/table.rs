@@ -458,9 +458,9 @@ impl Streams {
         self.seen.insert(id.index());
         let theirs = self.streams.len() - self.opened_here;
         if !self.services.contains(service) {
-            self.refuse(id, code::UNKNOWN_SERVICE);
+            self.refuse(id, code::UNKNOWN_SERVICE)?;
         } else if theirs >= STREAMS as usize || !self.pool.take(u64::from(INITIAL_LIMIT)) {
-            self.refuse(id, code::TOO_MANY);
+            self.refuse(id, code::TOO_MANY)?;
         } else {
             let limit = self.peer_initial_limit;
             let mut stream = Stream::new(id, service, Opening::Confirmed, limit, self.bugs, now);
@@ -476,11 +476,16 @@ impl Streams {
         Ok(())
     }
 
-    fn refuse(&mut self, id: StreamId, code: u16) {
+    /// An opener that keeps to its limit never has more refusals under way than streams.
+    fn refuse(&mut self, id: StreamId, code: u16) -> Result<(), PeerMisbehaved> {
+        if self.refused_due.len() >= STREAMS as usize {
+            return Err(PeerMisbehaved::DoesNotRead);
+        }
         self.refused_due.insert(id, code);
         if let Some(control) = self.current.filter(|_| self.forwarding) {
             self.wake(control);
         }
+        Ok(())
     }
 
     fn handle_open_refused(&mut self, id: StreamId, code: u16) -> Result<(), PeerMisbehaved> {

@@ -174,9 +174,12 @@ impl World {
     fn give_bugs(&mut self) {
         let bug = self.bug;
         for side in [Side::Cnapt, Side::Snapt] {
-            let has = |bug: &Bug| match bug {
-                Bug::NoEffect(step) => step.side() == side,
-                _ => true,
+            let has = |bug: &Bug| {
+                if let Bug::NoEffect(step) = bug {
+                    step.side() == side
+                } else {
+                    true
+                }
             };
             let bugs = bug.filter(has).map_or_else(Bugs::default, Bugs::one);
             self.streams(side).set_bugs(bugs);
