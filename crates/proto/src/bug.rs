@@ -161,11 +161,7 @@ impl Bugs {
 
 #[cfg(not(feature = "deliberate-bugs"))]
 impl Bugs {
-    #[expect(
-        clippy::unused_self,
-        clippy::trivially_copy_pass_by_ref,
-        reason = "the signature of the feature's own"
-    )]
+    #[expect(clippy::unused_self, reason = "the signature of the feature's own")]
     pub(crate) const fn has(self, _bug: Bug) -> bool {
         false
     }

@@ -12,7 +12,7 @@ use super::timer::Timers;
 use super::{Close, Event, Loss, NetworkId, Output, Procedure, SwitchReport, Timer, bound};
 use crate::bug::Bug;
 use crate::step::{Step, StepTrail};
-use crate::stream::{INITIAL_LIMIT, PeerMisbehaved, STREAMS, Streams};
+use crate::stream::{PeerMisbehaved, STREAMS, Streams};
 use crate::wire::{
     Attach, Attached, CatalogueEntry, ClosedOld, Frame, Hello, Layer, RefusedCode, Renew, Role,
     Trail, VERSION,
@@ -307,7 +307,7 @@ impl Cnapt {
                 cnapt: self.id,
                 session,
                 snapt,
-                initial_limit: INITIAL_LIMIT,
+                initial_limit: self.streams.initial_limit(),
                 streams: STREAMS,
                 services: self.services.clone(),
             }),

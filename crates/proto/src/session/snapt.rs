@@ -16,7 +16,7 @@ use super::timer::Timers;
 use super::{Close, Event, Output, Procedure, Timer, bound};
 use crate::bug::Bug;
 use crate::step::{Step, StepTrail};
-use crate::stream::{CreditPool, INITIAL_LIMIT, PeerMisbehaved, STREAMS, Streams};
+use crate::stream::{CreditPool, PeerMisbehaved, STREAMS, Streams};
 use crate::wire::{
     Attach, Attached, CatalogueEntry, Frame, Hello, Layer, RefusedCode, Renew, Role, Trail, VERSION,
 };
@@ -215,7 +215,7 @@ impl Snapt {
                     SnaptLink {
                         link,
                         instance: hello.instance,
-                        limits: (INITIAL_LIMIT, STREAMS),
+                        limits: (self.streams.initial_limit(), STREAMS),
                         proof: Proof::Unasked,
                     },
                 );
@@ -565,7 +565,7 @@ impl Snapt {
             snapt: self.options.instance,
             session: self.options.session,
             virtual_ip: self.options.virtual_ip,
-            initial_limit: INITIAL_LIMIT,
+            initial_limit: self.streams.initial_limit(),
             streams: STREAMS,
             services: self.options.services.clone(),
         };

@@ -8,10 +8,13 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::INITIAL_LIMIT;
+
 /// Shared by all sessions of a process; clones are handles of the same pool.
 #[derive(Clone, Debug)]
 pub struct CreditPool {
     left: Arc<AtomicU64>,
+    initial_limit: u32,
 }
 
 /// A session is not what it is because of what its process has left.
@@ -29,11 +32,22 @@ impl Default for CreditPool {
 }
 
 impl CreditPool {
-    /// A pool of `bytes`.
+    /// A pool of `bytes`, out of which every stream begins with [`INITIAL_LIMIT`].
     pub fn new(bytes: u64) -> Self {
+        Self::with_initial_limit(bytes, INITIAL_LIMIT)
+    }
+
+    /// A pool of `bytes`, out of which every stream begins with `initial_limit` bytes.
+    pub fn with_initial_limit(bytes: u64, initial_limit: u32) -> Self {
         Self {
             left: Arc::new(AtomicU64::new(bytes)),
+            initial_limit,
         }
+    }
+
+    /// The credit that every stream begins with, in bytes.
+    pub const fn initial_limit(&self) -> u32 {
+        self.initial_limit
     }
 
     /// What may still be taken, in bytes.

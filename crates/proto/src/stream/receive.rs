@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 
-use super::{CreditPool, End, INITIAL_LIMIT, PeerMisbehaved, STREAM_CREDIT};
+use super::{CreditPool, End, PeerMisbehaved, STREAM_CREDIT};
 use crate::Instant;
 use crate::bug::{Bug, Bugs};
 
@@ -69,8 +69,8 @@ pub(crate) struct ReceiveHalf {
 }
 
 impl ReceiveHalf {
-    pub(crate) fn new(bugs: Bugs, now: Instant) -> Self {
-        let window = u64::from(INITIAL_LIMIT);
+    pub(crate) fn new(initial_limit: u64, bugs: Bugs, now: Instant) -> Self {
+        let window = initial_limit;
         Self {
             taken: 0,
             contiguous: 0,
@@ -373,9 +373,9 @@ impl ReceiveHalf {
         self.window_began = (self.taken, now);
     }
 
-    /// Credit taken from the pool, to be given back when the stream is forgotten.
-    pub(crate) fn extra_credit(&self) -> u64 {
-        self.window - u64::from(INITIAL_LIMIT)
+    /// What was taken from the pool, to be given back when the stream is forgotten.
+    pub(crate) const fn credit(&self) -> u64 {
+        self.window
     }
 
     /// Bytes that wait for the application or for a hole to be filled.
@@ -401,6 +401,7 @@ fn to_usize(distance: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stream::INITIAL_LIMIT;
 
     fn drain(half: &mut ReceiveHalf) -> Vec<u8> {
         let mut all = Vec::new();
@@ -418,7 +419,11 @@ mod tests {
 
     #[test]
     fn pieces_in_any_order_become_the_stream() {
-        let mut half = ReceiveHalf::new(Bugs::default(), Instant::default());
+        let mut half = ReceiveHalf::new(
+            u64::from(INITIAL_LIMIT),
+            Bugs::default(),
+            Instant::default(),
+        );
         store(&mut half, 6, b"gh");
         store(&mut half, 2, b"cd");
         store(&mut half, 3, b"defg");
@@ -431,7 +436,11 @@ mod tests {
 
     #[test]
     fn one_delivers_at_a_time_and_after_a_short_write_the_application_s_task() {
-        let mut half = ReceiveHalf::new(Bugs::default(), Instant::default());
+        let mut half = ReceiveHalf::new(
+            u64::from(INITIAL_LIMIT),
+            Bugs::default(),
+            Instant::default(),
+        );
         let spare = &mut None;
         let accepted = half.accept(0, b"abc", true, spare);
         assert_eq!(accepted, Ok(Accepted::Deliverable));
@@ -450,7 +459,11 @@ mod tests {
 
     #[test]
     fn small_messages_make_one_piece_and_its_memory_serves_again() {
-        let mut half = ReceiveHalf::new(Bugs::default(), Instant::default());
+        let mut half = ReceiveHalf::new(
+            u64::from(INITIAL_LIMIT),
+            Bugs::default(),
+            Instant::default(),
+        );
         let spare = &mut None;
         for offset in 0..100 {
             assert!(half.accept(offset, b"a", true, spare).is_ok());
@@ -465,7 +478,11 @@ mod tests {
 
     #[test]
     fn a_fin_waits_for_its_bytes_and_an_abort_does_not() {
-        let mut half = ReceiveHalf::new(Bugs::default(), Instant::default());
+        let mut half = ReceiveHalf::new(
+            u64::from(INITIAL_LIMIT),
+            Bugs::default(),
+            Instant::default(),
+        );
         assert_eq!(half.handle_end(End::Fin { last: 2 }), Ok(false));
         assert_eq!(half.arrived(), 0);
         store(&mut half, 0, b"ab");
@@ -474,7 +491,11 @@ mod tests {
         assert_eq!(drain(&mut half), b"ab");
         assert!(half.end_is_deliverable());
 
-        let mut half = ReceiveHalf::new(Bugs::default(), Instant::default());
+        let mut half = ReceiveHalf::new(
+            u64::from(INITIAL_LIMIT),
+            Bugs::default(),
+            Instant::default(),
+        );
         store(&mut half, 0, b"ab");
         assert_eq!(half.handle_end(End::Abort { last: 5, code: 1 }), Ok(true));
         assert_eq!(half.arrived(), 6);
@@ -483,7 +504,11 @@ mod tests {
 
     #[test]
     fn after_a_stop_the_end_is_acknowledged_at_once() {
-        let mut half = ReceiveHalf::new(Bugs::default(), Instant::default());
+        let mut half = ReceiveHalf::new(
+            u64::from(INITIAL_LIMIT),
+            Bugs::default(),
+            Instant::default(),
+        );
         half.stop(5);
         assert_eq!(
             half.accept(0, b"abc", true, &mut None),
@@ -496,7 +521,11 @@ mod tests {
 
     #[test]
     fn credit_and_ends_are_held_against_the_sender() {
-        let mut half = ReceiveHalf::new(Bugs::default(), Instant::default());
+        let mut half = ReceiveHalf::new(
+            u64::from(INITIAL_LIMIT),
+            Bugs::default(),
+            Instant::default(),
+        );
         let most = vec![0; INITIAL_LIMIT as usize];
         assert_eq!(
             half.accept(1, &most, false, &mut None),

@@ -25,6 +25,15 @@ pub(crate) enum Opening {
     Confirmed,
 }
 
+/// What a stream may send at once, in bytes, before anything of it was acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct InitialCredit {
+    /// To the other side.
+    pub(crate) given: u64,
+    /// By the other side.
+    pub(crate) taken: u64,
+}
+
 /// When RECEIVED is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Acknowledge {
@@ -76,7 +85,7 @@ impl Stream {
         id: StreamId,
         service: &str,
         opening: Opening,
-        limit: u64,
+        credit: InitialCredit,
         bugs: Bugs,
         now: Instant,
     ) -> Self {
@@ -84,8 +93,8 @@ impl Stream {
             id,
             service: service.into(),
             opening,
-            send: SendHalf::new(limit, bugs),
-            receive: ReceiveHalf::new(bugs, now),
+            send: SendHalf::new(credit.taken, bugs),
+            receive: ReceiveHalf::new(credit.given, bugs, now),
             connected: false,
             place: None,
             queued: false,

@@ -5,6 +5,7 @@
 //! outputs, which the shell drains before it lets go of the session.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -12,9 +13,9 @@ use bytes::{Bytes, BytesMut};
 use super::conduit::{Conduit, Marker};
 use super::gap::{FLOWING, GapMeter};
 use super::receive::Accepted;
-use super::record::{Acknowledge, Opening, Stream};
+use super::record::{Acknowledge, InitialCredit, Opening, Stream};
 use super::seen::Seen;
-use super::{CreditPool, End, INITIAL_LIMIT, PeerMisbehaved, STREAMS, UNSENT_BYTES, code};
+use super::{CreditPool, End, PeerMisbehaved, STREAMS, UNSENT_BYTES, code};
 use crate::bug::{Bug, Bugs};
 use crate::session::{Output, Timer};
 use crate::wire::{Frame, RENEW_ENTRIES, Renew, RenewEntry};
@@ -61,6 +62,15 @@ pub struct View {
     pub write_over: bool,
 }
 
+/// Memory that the next bytes are stored in, so that a bulk transfer does not ask for each piece anew.
+#[derive(Clone, Debug, Default)]
+struct Spare(Option<BytesMut>);
+
+/// Nothing is in it.
+impl Hash for Spare {
+    fn hash<H: Hasher>(&self, _state: &mut H) {}
+}
+
 /// All streams of one session at one side.
 #[derive(Clone, Debug, Hash)]
 pub struct Streams {
@@ -90,13 +100,12 @@ pub struct Streams {
     seen: Seen,
     /// Names of the services that the other side may open streams to.
     services: BTreeSet<String>,
-    peer_initial_limit: u64,
+    begin_with: InitialCredit,
     peer_streams: usize,
     pool: CreditPool,
     round_trip: Duration,
     gap: GapMeter,
-    /// Memory that the next bytes are stored in, so that a bulk transfer does not ask for each piece anew.
-    spare: Option<BytesMut>,
+    spare: Spare,
     pub(crate) bugs: Bugs,
 }
 
@@ -125,12 +134,15 @@ impl Streams {
             opened_here: 0,
             seen: Seen::default(),
             services: services.into_iter().collect(),
-            peer_initial_limit: u64::from(INITIAL_LIMIT),
+            begin_with: InitialCredit {
+                given: u64::from(pool.initial_limit()),
+                taken: u64::from(pool.initial_limit()),
+            },
             peer_streams: STREAMS as usize,
             pool,
             round_trip: Duration::ZERO,
             gap: GapMeter::default(),
-            spare: None,
+            spare: Spare::default(),
             bugs: Bugs::default(),
         }
     }
@@ -142,20 +154,24 @@ impl Streams {
 
     // === The application's side ===
 
+    /// The credit that every stream of the other side begins with, in bytes.
+    pub(crate) const fn initial_limit(&self) -> u32 {
+        self.pool.initial_limit()
+    }
+
     /// An application connected here: a stream to the other side's `service` begins.
     ///
     /// # Errors
     ///
     /// If the other side takes no more streams or no credit is left.
     pub fn open(&mut self, service: &str, now: Instant) -> Result<StreamId, OpenError> {
-        if self.opened_here >= self.peer_streams || !self.pool.take(u64::from(INITIAL_LIMIT)) {
+        if self.opened_here >= self.peer_streams || !self.pool.take(self.begin_with.given) {
             return Err(OpenError::Full);
         }
         let id = StreamId::new(self.side, self.next_index);
         self.next_index += 1;
         let opening = Opening::NotSent { since: now };
-        let limit = self.peer_initial_limit;
-        let mut stream = Stream::new(id, service, opening, limit, self.bugs, now);
+        let mut stream = Stream::new(id, service, opening, self.begin_with, self.bugs, now);
         stream.moved = self.number;
         stream.connected = true;
         self.streams.insert(id, stream);
@@ -257,7 +273,7 @@ impl Streams {
         };
         let receive = &mut stream.receive;
         let last = receive.last_delivered;
-        receive.delivered(piece, count, now, &mut self.spare);
+        receive.delivered(piece, count, now, &mut self.spare.0);
         if receive.last_delivered == Some(now) {
             self.gap.delivered(id, last, now);
         }
@@ -297,7 +313,7 @@ impl Streams {
             return Ok(Accepted::Duplicate);
         };
         let connected = stream.connected;
-        let accepted = (stream.receive).accept(offset, bytes, connected, &mut self.spare)?;
+        let accepted = (stream.receive).accept(offset, bytes, connected, &mut self.spare.0)?;
         stream.moved = self.number;
         stream.stirred = true;
         match accepted {
@@ -459,11 +475,11 @@ impl Streams {
         let theirs = self.streams.len() - self.opened_here;
         if !self.services.contains(service) {
             self.refuse(id, code::UNKNOWN_SERVICE)?;
-        } else if theirs >= STREAMS as usize || !self.pool.take(u64::from(INITIAL_LIMIT)) {
+        } else if theirs >= STREAMS as usize || !self.pool.take(self.begin_with.given) {
             self.refuse(id, code::TOO_MANY)?;
         } else {
-            let limit = self.peer_initial_limit;
-            let mut stream = Stream::new(id, service, Opening::Confirmed, limit, self.bugs, now);
+            let (opening, credit) = (Opening::Confirmed, self.begin_with);
+            let mut stream = Stream::new(id, service, opening, credit, self.bugs, now);
             stream.moved = self.number;
             stream.opened_due = true;
             self.streams.insert(id, stream);
@@ -646,8 +662,7 @@ impl Streams {
         self.ends_due.remove(&id);
         if let Some(stream) = self.streams.remove(&id) {
             self.opened_here -= usize::from(id.opener() == self.side);
-            self.pool
-                .give_back(u64::from(INITIAL_LIMIT) + stream.receive.extra_credit());
+            self.pool.give_back(stream.receive.credit());
             self.outputs.push_back(Output::Look(id));
         }
     }
@@ -840,7 +855,7 @@ impl Streams {
     // === The session's side ===
 
     pub(crate) fn set_peer_limits(&mut self, initial_limit: u32, streams: u32) {
-        self.peer_initial_limit = u64::from(initial_limit);
+        self.begin_with.taken = u64::from(initial_limit);
         self.peer_streams = streams as usize;
     }
 
