@@ -5,6 +5,7 @@
 //! feature `deliberate-bugs`, which `handover-sim` alone asks for, can a bug be chosen; without it [`Bugs`]
 //! is empty, [`Bugs::has`] is the constant `false`, and the compiler removes what hangs on it.
 
+use crate::Side;
 use crate::step::Step;
 
 /// One thing left out. The numbers are those of the cases in docs/protocol.md.
@@ -121,9 +122,12 @@ pub struct Bugs {
 
 #[cfg(feature = "deliberate-bugs")]
 impl Bugs {
-    /// This one.
-    pub const fn one(bug: Bug) -> Self {
-        Self { one: Some(bug) }
+    /// What `side` leaves out: a rule on both sides, a step's effect where it is taken.
+    pub fn of(bug: Bug, side: Side) -> Self {
+        let elsewhere = matches!(bug, Bug::NoEffect(step) if step.side() != side);
+        Self {
+            one: (!elsewhere).then_some(bug),
+        }
     }
 
     pub(crate) fn has(self, bug: Bug) -> bool {

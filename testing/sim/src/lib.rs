@@ -12,6 +12,7 @@
 //! (nor does TCP). One CNAPT: several sessions share no state in the machines.
 
 mod application;
+pub mod model;
 mod network;
 mod random;
 mod trial;

@@ -507,17 +507,20 @@ impl Snapt {
         Ok(())
     }
 
-    /// An order that takes the session from another instance has to come from a process that lives: what
-    /// a dead one has sent may arrive long after its successor began. So it is asked, and only then
-    /// followed.
+    /// An order that takes the session from another instance, or turns one away that has yet to give its
+    /// first, has to come from a process that lives: what a dead one has sent may arrive long after its
+    /// successor began. So it is asked, and only then followed.
     fn awaits_proof(&mut self, control: ConduitId, frame: &Frame, now: Instant) -> bool {
-        let cnapt = self.cnapt;
+        let Some(instance) = self.links.get(&control).map(|link| link.instance) else {
+            return false;
+        };
+        let others = self.links.values().any(|link| link.instance != instance);
+        let rivals = self.cnapt != Some(instance) && (self.cnapt.is_some() || others);
+        let believes = self.streams.bugs.has(Bug::TakeOverKeepsLinks);
         let Some(link) = self.links.get_mut(&control) else {
             return false;
         };
-        let other = cnapt.is_some_and(|cnapt| cnapt != link.instance);
-        let believes = self.streams.bugs.has(Bug::TakeOverKeepsLinks);
-        if !other || believes || !link.link.attached || matches!(link.proof, Proof::Given) {
+        if !rivals || believes || !link.link.attached || matches!(link.proof, Proof::Given) {
             return false;
         }
         if matches!(link.proof, Proof::Unasked) {

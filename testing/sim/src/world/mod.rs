@@ -174,14 +174,7 @@ impl World {
     fn give_bugs(&mut self) {
         let bug = self.bug;
         for side in [Side::Cnapt, Side::Snapt] {
-            let has = |bug: &Bug| {
-                if let Bug::NoEffect(step) = bug {
-                    step.side() == side
-                } else {
-                    true
-                }
-            };
-            let bugs = bug.filter(has).map_or_else(Bugs::default, Bugs::one);
+            let bugs = bug.map_or_else(Bugs::default, |bug| Bugs::of(bug, side));
             self.streams(side).set_bugs(bugs);
         }
     }

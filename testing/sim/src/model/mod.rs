@@ -1,0 +1,54 @@
+//! The model: every order in which things can happen to both machines, in a small world.
+//!
+//! Time stands still. What is under way on each connection is a queue of frames; any queue may deliver its next
+//! frame, any armed timer may fire, and what a [`Configuration`] allows may strike: connections die, a module
+//! starts anew, the user orders a switch, a bound passes while its answer is still under way. [`explore`] follows
+//! every choice from every state and merges what is equal, so that what it says holds for the whole of that
+//! world, not for the runs that a seed happened to take.
+//!
+//! In each state the bytes, the ends and the requests are right, and neither module accuses the other. From each
+//! state there is a way to where everything has arrived and nothing is left over: no deadlock, and no circle
+//! without an exit.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `state` | both machines, their connections and applications; what can happen, and what then happens |
+//! | `talk` | the applications, which check what they read |
+//! | `search` | the exploration, on two threads, and the way back to a counterexample |
+//! | `fold` | the hash that names a state |
+//!
+//! Limits: a probe is answered at once by a process that lives; a conduit beside the control channel takes no
+//! time to be made, only its HELLO does; a byte stands for any number of bytes; nothing
+//! overtakes within a connection; the gap of a switch is not measured. Timers have no length: one that needs
+//! silence fires when nothing else can happen, one that strikes early is counted by the configuration.
+
+mod fold;
+mod search;
+mod state;
+mod talk;
+
+use handover_proto::bug::Bug;
+
+pub use search::{Counterexample, Explored, explore};
+
+/// How much may happen in the explored world.
+#[derive(Clone, Copy, Debug)]
+pub struct Configuration {
+    /// Conduits that a link may have beside its control channel.
+    pub conduits: usize,
+    /// Connections that may die, with what is under way on them.
+    pub deaths: u8,
+    /// Switches that the user may order.
+    pub orders: u8,
+    /// Modules that may start anew.
+    pub restarts: u8,
+    /// Bounds that may pass while something is still under way.
+    pub early: u8,
+    /// Connections that client applications open before there is a network: the first is request and
+    /// answer, the second has a reader that stands still for as long as it likes.
+    pub streams: u8,
+    /// Requests that client applications make at any later time.
+    pub late: u8,
+    /// What is left out of the machines.
+    pub bug: Option<Bug>,
+}

@@ -1,0 +1,831 @@
+//! A state of the model: what there is, what can happen, and what then happens.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::IoSlice;
+use std::net::{IpAddr, Ipv4Addr};
+
+use handover_proto::bug::Bugs;
+use handover_proto::session::{
+    Close, Cnapt, Event, NetworkId, Output, Phase, Snapt, SnaptOptions, SnaptPhase, Timer,
+};
+use handover_proto::step::Step;
+use handover_proto::stream::{Accepted, CreditPool, PeerMisbehaved, Streams, Transmit, code};
+use handover_proto::wire::{CatalogueEntry, Decoder, Frame, Item, TransportProtocol};
+use handover_proto::{CnaptId, ConduitId, Instance, Instant, LinkNumber, Side, StreamId};
+
+use super::Configuration;
+use super::fold::Fold;
+use super::talk::{Ended, Talk};
+
+/// The credit that a stream begins with, in bytes: one more, and the writer waits.
+pub(super) const CREDIT: u32 = 2;
+
+/// Credit of all streams of all states together never runs out.
+const POOL: u64 = u64::MAX / 2;
+
+const NOW: Instant = Instant::from_micros(1_000_000);
+const CNAPT: CnaptId = CnaptId([7; 32]);
+const SERVICE: &str = "app";
+const SIDES: [Side; 2] = [Side::Cnapt, Side::Snapt];
+
+/// One thing that can happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// The next frame of a connection, or its end, comes to a side.
+    Deliver(ConduitId, Side),
+    /// The rest of a connection that the other side has reset never comes.
+    LoseRest(ConduitId, Side),
+    /// A handshake is over.
+    Connected(usize),
+    /// A network cannot be reached.
+    Unreachable(usize),
+    /// The decision task has found a network.
+    Decide,
+    /// The user orders a switch to the other network.
+    Order,
+    /// A client application connects.
+    Open,
+    /// The reader that stood still goes on.
+    Read(usize),
+    /// A timer fires.
+    Fire(Side, Timer),
+    /// A connection dies with what is under way.
+    Die(ConduitId),
+    /// A module is killed and started anew.
+    Restart(Side),
+}
+
+#[derive(Clone, Debug, Hash)]
+enum Carried {
+    Frame(Frame),
+    Data(StreamId, u64, Vec<u8>),
+    End,
+}
+
+#[derive(Clone, Debug, Hash)]
+struct Connection {
+    /// The control conduit of its link; its own id if it is that.
+    link: ConduitId,
+    run: u8,
+    pipes: [VecDeque<Carried>; 2],
+    open: [bool; 2],
+    /// The SNAPT has read its HELLO.
+    greeted: bool,
+    /// The other side has reset it, so that the rest may be lost.
+    reset: [bool; 2],
+}
+
+/// Both machines and everything around them.
+#[derive(Clone, Debug, Hash)]
+pub(super) struct State {
+    cnapt: Cnapt,
+    snapt: Snapt,
+    run: u8,
+    snapt_run: u8,
+    connections: BTreeMap<ConduitId, Connection>,
+    next_conduit: u64,
+    /// Links whose control channels are being made.
+    dials: Vec<LinkNumber>,
+    decides: bool,
+    next_network: usize,
+    talks: Vec<Talk>,
+    /// The SNAPT forgot the session, and the CNAPT has yet to learn it.
+    session_lost: bool,
+    deaths: u8,
+    orders: u8,
+    restarts: u8,
+    early: u8,
+    late: u8,
+}
+
+/// What must not be.
+pub(super) type Broken = String;
+
+impl State {
+    /// Where everything begins: the first application has connected, and there is no network yet.
+    pub(super) fn new(configuration: &Configuration) -> Result<Self, Broken> {
+        let mut state = Self {
+            cnapt: new_cnapt(0, configuration),
+            snapt: new_snapt(0, 0, configuration),
+            run: 0,
+            snapt_run: 0,
+            connections: BTreeMap::new(),
+            next_conduit: 0,
+            dials: Vec::new(),
+            decides: true,
+            next_network: 0,
+            talks: Vec::new(),
+            session_lost: false,
+            deaths: configuration.deaths,
+            orders: configuration.orders,
+            restarts: configuration.restarts,
+            early: configuration.early,
+            late: configuration.late,
+        };
+        for kind in 0..configuration.streams {
+            state.open(kind)?;
+        }
+        state.settle(configuration)?;
+        Ok(state)
+    }
+
+    /// The steps in both trails, one bit each.
+    pub(super) fn steps(&self) -> u128 {
+        let trails = [self.cnapt.trail(), self.snapt.trail()];
+        let steps = trails.into_iter().flat_map(|trail| trail.steps());
+        steps.fold(0, |bits, (step, _)| bits | 1 << step_index(*step))
+    }
+
+    /// Everything arrived and nothing is left over, and it stays so while nothing strikes.
+    pub(super) fn is_calm(&self) -> bool {
+        self.cnapt.phase() == Phase::Attached
+            && self.snapt.phase() == SnaptPhase::Attached
+            && self.cnapt.streams().is_empty()
+            && self.snapt.streams().is_empty()
+            && self.late == 0
+            && self.talks.iter().all(Talk::is_over)
+            && self.is_quiet()
+    }
+
+    /// What both machines wait for.
+    pub(super) fn phases(&self) -> String {
+        format!("{:?} | {:?}", self.cnapt.phase(), self.snapt.phase())
+    }
+
+    /// What keeps it from being calm.
+    pub(super) fn leftovers(&self) -> String {
+        let talks = self.talks.iter().filter(|talk| !talk.is_over());
+        format!(
+            "CNAPT has {} streams, SNAPT {}; not over: {:?}",
+            self.cnapt.streams().len(),
+            self.snapt.streams().len(),
+            talks.collect::<Vec<_>>()
+        )
+    }
+
+    /// An action with what it concerns.
+    pub(super) fn describe(&self, action: Action) -> String {
+        if let Action::Deliver(conduit, side) = action
+            && let Some(connection) = self.connections.get(&conduit)
+            && let Some(carried) = connection.pipes[side as usize].front()
+        {
+            return format!("{side:?} reads {} from {carried:?}", conduit.0);
+        }
+        format!("{action:?}")
+    }
+
+    // === What can happen ===
+
+    /// Every choice in this state.
+    pub(super) fn actions(&self, world: &Configuration, actions: &mut Vec<Action>) {
+        actions.clear();
+        self.ordinary(actions);
+        let quiet = actions.is_empty();
+        if quiet && !self.is_calm() {
+            actions.extend(self.next_timers(world));
+        }
+        if self.early > 0 && !quiet {
+            let early = self.timers().filter(|(_, timer)| may_be_early(*timer));
+            actions.extend(early.map(|(side, timer)| Action::Fire(side, timer)));
+        }
+        if self.orders > 0 && matches!(self.cnapt.phase(), Phase::Attached | Phase::Detached) {
+            actions.push(Action::Order);
+        }
+        if self.deaths > 0 {
+            let both = |one: &Connection| one.open == [true; 2];
+            let living = self.connections.iter().filter(|(_, one)| both(one));
+            actions.extend(living.map(|(conduit, _)| Action::Die(*conduit)));
+            actions.extend((0..self.dials.len()).map(Action::Unreachable));
+        }
+        if self.restarts > 0 {
+            actions.extend(SIDES.map(Action::Restart));
+        }
+    }
+
+    fn is_quiet(&self) -> bool {
+        let mut ordinary = Vec::new();
+        self.ordinary(&mut ordinary);
+        ordinary.is_empty()
+    }
+
+    /// What happens by itself, sooner or later.
+    fn ordinary(&self, actions: &mut Vec<Action>) {
+        for (conduit, connection) in &self.connections {
+            for side in SIDES {
+                if connection.pipes[side as usize].is_empty() {
+                    continue;
+                }
+                let held =
+                    side == Side::Snapt && connection.greeted && self.snapt.is_held(*conduit);
+                if !held {
+                    actions.push(Action::Deliver(*conduit, side));
+                }
+                if connection.reset[side as usize] && connection.pipes[side as usize].len() > 1 {
+                    actions.push(Action::LoseRest(*conduit, side));
+                }
+            }
+        }
+        actions.extend((0..self.dials.len()).map(Action::Connected));
+        if self.decides {
+            actions.push(Action::Decide);
+        }
+        if self.late > 0 {
+            actions.push(Action::Open);
+        }
+        for (index, talk) in self.talks.iter().enumerate() {
+            if !talk.reads && talk.run == self.run && talk.client.ended.is_none() {
+                actions.push(Action::Read(index));
+            }
+        }
+    }
+
+    fn timers(&self) -> impl Iterator<Item = (Side, Timer)> {
+        let cnapt = self.cnapt.armed_timers().into_iter();
+        let snapt = self.snapt.armed_timers().into_iter();
+        let cnapt = cnapt.map(|timer| (Side::Cnapt, timer));
+        cnapt.chain(snapt.map(|timer| (Side::Snapt, timer)))
+    }
+
+    /// Nothing else can happen, so the shortest of the timers fire; but one that comes round and changes
+    /// nothing is not waited for.
+    fn next_timers(&self, world: &Configuration) -> Vec<Action> {
+        let mut armed: Vec<(u8, Action)> = self
+            .timers()
+            .filter_map(|(side, timer)| Some((length(timer)?, Action::Fire(side, timer))))
+            .collect();
+        armed.sort_by_key(|(length, _)| *length);
+        let changes = |action: &Action| match self.after(*action, world) {
+            Ok(next) => Fold::of(&next) != Fold::of(self),
+            Err(_) => true,
+        };
+        for same in armed.chunk_by(|one, other| one.0 == other.0) {
+            let actions = same.iter().map(|(_, action)| *action);
+            let useful: Vec<Action> = actions.filter(changes).collect();
+            if !useful.is_empty() {
+                return useful;
+            }
+        }
+        Vec::new()
+    }
+
+    // === What then happens ===
+
+    /// The state after `action`.
+    pub(super) fn after(&self, action: Action, world: &Configuration) -> Result<Self, Broken> {
+        let mut next = self.clone();
+        next.perform(action, world)?;
+        next.settle(world)?;
+        Ok(next)
+    }
+
+    fn perform(&mut self, action: Action, world: &Configuration) -> Result<(), Broken> {
+        match action {
+            Action::Deliver(conduit, side) => self.deliver(conduit, side, world)?,
+            Action::LoseRest(conduit, side) => {
+                if let Some(connection) = self.connections.get_mut(&conduit) {
+                    connection.pipes[side as usize] = VecDeque::from([Carried::End]);
+                }
+            }
+            Action::Connected(index) => self.connected(index),
+            Action::Unreachable(index) => {
+                self.deaths -= 1;
+                let link = self.dials.remove(index);
+                self.cnapt.control_failed(link, NOW);
+            }
+            Action::Decide => {
+                self.decides = false;
+                self.cnapt.attach(NetworkId(self.next_network), NOW);
+            }
+            Action::Order => {
+                self.orders -= 1;
+                let to = self.cnapt.network().map_or(0, |network| 1 - network.0);
+                self.cnapt.order(NetworkId(to), NOW);
+            }
+            Action::Open => {
+                self.late -= 1;
+                self.open(0)?;
+            }
+            Action::Read(index) => {
+                self.talks[index].reads = true;
+                self.serve(Side::Cnapt, self.talks[index].stream)?;
+            }
+            Action::Fire(side, timer) => {
+                if !self.is_quiet() {
+                    self.early -= 1;
+                }
+                match side {
+                    Side::Cnapt => self.cnapt.handle_timer(timer, NOW),
+                    Side::Snapt => self.snapt.handle_timer(timer, NOW),
+                }
+            }
+            Action::Die(conduit) => {
+                self.deaths -= 1;
+                if let Some(connection) = self.connections.get_mut(&conduit) {
+                    connection.pipes = [const { VecDeque::new() }; 2].map(|mut pipe| {
+                        pipe.push_back(Carried::End);
+                        pipe
+                    });
+                }
+            }
+            Action::Restart(side) => self.restart(side, world)?,
+        }
+        Ok(())
+    }
+
+    fn connected(&mut self, index: usize) {
+        let link = self.dials.remove(index);
+        let control = self.connect_conduit(None);
+        self.cnapt.control_up(link, control, NOW);
+    }
+
+    /// A new connection: a control channel, or a conduit of the link that has this one.
+    fn connect_conduit(&mut self, control: Option<ConduitId>) -> ConduitId {
+        let conduit = ConduitId(self.next_conduit);
+        self.next_conduit += 1;
+        self.connections.insert(
+            conduit,
+            Connection {
+                link: control.unwrap_or(conduit),
+                run: self.run,
+                pipes: Default::default(),
+                open: [true; 2],
+                greeted: false,
+                reset: [false; 2],
+            },
+        );
+        conduit
+    }
+
+    fn restart(&mut self, side: Side, world: &Configuration) -> Result<(), Broken> {
+        self.restarts -= 1;
+        let open: Vec<ConduitId> = self
+            .connections
+            .iter()
+            .filter(|(_, one)| one.open[side as usize])
+            .map(|(conduit, _)| *conduit)
+            .collect();
+        for conduit in open {
+            self.close(side, conduit, Close::Reset, &[]);
+        }
+        match side {
+            Side::Cnapt => {
+                self.talks.iter_mut().for_each(|talk| talk.excused = true);
+                self.run += 1;
+                self.cnapt = new_cnapt(self.run, world);
+                self.dials.clear();
+                self.decides = true;
+                self.next_network = 0;
+                self.open(0)?;
+            }
+            Side::Snapt => {
+                self.lose_session();
+                self.snapt_run += 1;
+                self.snapt = new_snapt(self.snapt_run, 0, world);
+            }
+        }
+        Ok(())
+    }
+
+    fn lose_session(&mut self) {
+        self.session_lost = true;
+        self.talks.iter_mut().for_each(|talk| talk.excused = true);
+    }
+
+    fn deliver(
+        &mut self,
+        conduit: ConduitId,
+        side: Side,
+        world: &Configuration,
+    ) -> Result<(), Broken> {
+        let Some(connection) = self.connections.get_mut(&conduit) else {
+            return Ok(());
+        };
+        let run = connection.run;
+        let greeted = side == Side::Cnapt || connection.greeted;
+        let Some(carried) = connection.pipes[side as usize].pop_front() else {
+            return Ok(());
+        };
+        let outcome = match carried {
+            Carried::End => {
+                self.end(conduit, side);
+                return Ok(());
+            }
+            Carried::Frame(Frame::Hello(hello)) if !greeted => {
+                connection.greeted = true;
+                if self.snapt.phase() == SnaptPhase::Released {
+                    let session = self.snapt_run + 100;
+                    self.snapt = new_snapt(self.snapt_run, session, world);
+                }
+                self.snapt.conduit_arrived(conduit, hello, NOW);
+                Ok(())
+            }
+            Carried::Frame(frame) => {
+                self.heard(conduit, side);
+                self.handle(conduit, side, &frame)
+            }
+            Carried::Data(stream, offset, bytes) => {
+                self.heard(conduit, side);
+                let accepted = self.streams(side).accept_data(stream, offset, &bytes, NOW);
+                if accepted == Ok(Accepted::Deliverable) {
+                    self.serve(side, stream)?;
+                }
+                accepted.map(|_| ())
+            }
+        };
+        outcome.map_err(|error| format!("{side:?} accuses the other: {error}"))?;
+        self.drain(side, Some(run), world)
+    }
+
+    fn heard(&mut self, conduit: ConduitId, side: Side) {
+        match side {
+            Side::Cnapt => self.cnapt.heard(conduit, NOW),
+            Side::Snapt => self.snapt.heard(conduit, NOW),
+        }
+    }
+
+    fn handle(
+        &mut self,
+        conduit: ConduitId,
+        side: Side,
+        frame: &Frame,
+    ) -> Result<(), PeerMisbehaved> {
+        match side {
+            Side::Cnapt => self.cnapt.handle_frame(conduit, frame, NOW),
+            Side::Snapt => self.snapt.handle_frame(conduit, frame, NOW),
+        }
+    }
+
+    /// A side hears that a connection is over.
+    fn end(&mut self, conduit: ConduitId, side: Side) {
+        self.shut(conduit, side);
+        match side {
+            Side::Cnapt => self.cnapt.conduit_ended(conduit, NOW),
+            Side::Snapt => self.snapt.conduit_ended(conduit, NOW),
+        }
+    }
+
+    fn shut(&mut self, conduit: ConduitId, side: Side) {
+        if let Some(connection) = self.connections.get_mut(&conduit) {
+            connection.open[side as usize] = false;
+            connection.pipes[side as usize].clear();
+            if connection.open == [false; 2] {
+                self.connections.remove(&conduit);
+            }
+        }
+    }
+
+    // === The shells of both modules ===
+
+    fn streams(&mut self, side: Side) -> &mut Streams {
+        match side {
+            Side::Cnapt => self.cnapt.streams_mut(),
+            Side::Snapt => self.snapt.streams_mut(),
+        }
+    }
+
+    fn settle(&mut self, world: &Configuration) -> Result<(), Broken> {
+        self.drain(Side::Cnapt, None, world)?;
+        self.drain(Side::Snapt, None, world)
+    }
+
+    fn poll(&mut self, side: Side) -> Option<Output> {
+        match side {
+            Side::Cnapt => self.cnapt.poll_output(),
+            Side::Snapt => self.snapt.poll_output(),
+        }
+    }
+
+    /// Carries out what a machine asks for; `run` is the run of the CNAPT whose frame it has read.
+    fn drain(&mut self, side: Side, run: Option<u8>, world: &Configuration) -> Result<(), Broken> {
+        while let Some(output) = self.poll(side) {
+            match output {
+                Output::Wake(conduit) => self.pump(side, conduit)?,
+                Output::Look(stream) => self.serve(side, stream)?,
+                Output::Reset { stream, code } => self.reset(side, stream, code)?,
+                Output::Connect { stream, .. } => self.connect(stream, run)?,
+                Output::DialLink { link, .. } => self.dials.push(link),
+                Output::DialConduit { link } => self.dial_conduit(link, world),
+                Output::Close { conduit, how, rest } => self.close(side, conduit, how, &rest),
+                Output::SuspendDecision => self.cnapt.decision_suspended(NOW),
+                Output::WakeDecision => {}
+                Output::Event(event) => self.note(&event),
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::Lost { network, .. } | Event::Unreachable { network } => {
+                self.decides = true;
+                self.next_network = 1 - network.0;
+            }
+            Event::Released { .. } => self.lose_session(),
+            Event::SessionLost { .. } => self.session_lost = false,
+            Event::Attached { .. }
+            | Event::Switched(_)
+            | Event::Began { .. }
+            | Event::Settled { .. }
+            | Event::Refused { .. }
+            | Event::TakenOver { .. }
+            | Event::Detached
+            | Event::Redirected { .. } => {}
+        }
+    }
+
+    fn dial_conduit(&mut self, control: ConduitId, world: &Configuration) {
+        let there = self.connections.iter();
+        let there = there.filter(|(id, one)| one.link == control && **id != control);
+        if there.count() < world.conduits {
+            let conduit = self.connect_conduit(Some(control));
+            self.cnapt.conduit_up(control, conduit);
+        } else {
+            self.cnapt.conduit_failed(control);
+        }
+    }
+
+    /// What a machine sends on a conduit is under way at once.
+    fn pump(&mut self, side: Side, conduit: ConduitId) -> Result<(), Broken> {
+        loop {
+            let mut out = Transmit::default();
+            self.streams(side).transmit(conduit, NOW, &mut out);
+            if out.is_empty() {
+                return Ok(());
+            }
+            while !out.is_empty() {
+                let mut slices = [IoSlice::new(&[]); 16];
+                let filled = out.slices(&mut slices);
+                let bytes: Vec<u8> = slices[..filled]
+                    .iter()
+                    .flat_map(|one| one.to_vec())
+                    .collect();
+                out.advance(bytes.len());
+                self.send(side, conduit, &bytes)?;
+            }
+        }
+    }
+
+    fn send(&mut self, side: Side, conduit: ConduitId, bytes: &[u8]) -> Result<(), Broken> {
+        let mut decoder = Decoder::default();
+        let mut input = bytes;
+        while let Some(item) = decoder
+            .next(&mut input)
+            .map_err(|error| error.to_string())?
+        {
+            let carried = match item {
+                Item::Frame(Frame::Probe { token }) => {
+                    self.answer_probe(side, conduit, token);
+                    continue;
+                }
+                // It tells the CNAPT nothing.
+                Item::Frame(Frame::Hello(_)) if side == Side::Snapt => continue,
+                Item::Frame(frame) => Carried::Frame(frame),
+                Item::Data {
+                    stream,
+                    offset,
+                    bytes,
+                } => Carried::Data(stream, offset, bytes.to_vec()),
+            };
+            self.put(side, conduit, carried);
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, side: Side, conduit: ConduitId, carried: Carried) {
+        if let Some(connection) = self.connections.get_mut(&conduit) {
+            let to = side.other() as usize;
+            let over = matches!(connection.pipes[to].back(), Some(Carried::End));
+            if connection.open[to] && !over {
+                connection.pipes[to].push_back(carried);
+            }
+        }
+    }
+
+    /// A process that lives answers at once.
+    fn answer_probe(&mut self, side: Side, conduit: ConduitId, token: u64) {
+        let lives = self.connections.get(&conduit).is_some_and(|one| {
+            let over = |pipe: &VecDeque<Carried>| matches!(pipe.back(), Some(Carried::End));
+            one.open[side.other() as usize] && !one.pipes.iter().any(over)
+        });
+        if lives {
+            let reply = Frame::ProbeReply { token };
+            // It is allowed on every control channel, where a probe has just left.
+            let _allowed = self.handle(conduit, side, &reply);
+        }
+    }
+
+    fn close(&mut self, side: Side, conduit: ConduitId, how: Close, rest: &[u8]) {
+        if !rest.is_empty() {
+            let _decodable = self.send(side, conduit, rest);
+        }
+        self.put(side, conduit, Carried::End);
+        if let Some(connection) = self.connections.get_mut(&conduit) {
+            connection.reset[side.other() as usize] |= how == Close::Reset;
+        }
+        self.shut(conduit, side);
+    }
+
+    // === Applications ===
+
+    fn open(&mut self, kind: u8) -> Result<(), Broken> {
+        let streams = self.cnapt.streams_mut();
+        let stream = streams
+            .open(SERVICE, NOW)
+            .map_err(|error| error.to_string())?;
+        self.talks.push(Talk::new(stream, self.run, kind));
+        self.serve(Side::Cnapt, stream)?;
+        self.cnapt.streams_mut().begin(stream);
+        Ok(())
+    }
+
+    fn talk(&self, side: Side, stream: StreamId) -> Option<usize> {
+        self.talks.iter().rposition(|talk| {
+            talk.stream == stream
+                && match side {
+                    Side::Cnapt => talk.run == self.run,
+                    Side::Snapt => talk.server.is_some(),
+                }
+        })
+    }
+
+    /// The SNAPT runs a request.
+    fn connect(&mut self, stream: StreamId, run: Option<u8>) -> Result<(), Broken> {
+        let run = run.unwrap_or(self.run);
+        let talk = self
+            .talks
+            .iter_mut()
+            .find(|one| one.stream == stream && one.run == run);
+        let Some(talk) = talk else {
+            return Err(format!("a request that nobody made: {stream}"));
+        };
+        if talk.server.replace(super::talk::End::default()).is_some() {
+            return Err(format!("a request was run twice: {stream}"));
+        }
+        self.snapt.streams_mut().connected(stream);
+        self.serve(Side::Snapt, stream)
+    }
+
+    /// The application does all that it can.
+    fn serve(&mut self, side: Side, stream: StreamId) -> Result<(), Broken> {
+        while let Some(index) = self.talk(side, stream)
+            && let Some(view) = self.streams(side).view(stream)
+        {
+            let mut talk = self.talks[index];
+            let reads = talk.reads(side);
+            let (other, through, goal) = {
+                let other = talk.end(side.other()).map(|other| *other);
+                let written = talk.end(side).map_or(0, |end| end.written);
+                (other, talk.is_through(side, written), talk.goal(side))
+            };
+            let Some(end) = talk.end(side) else {
+                return Ok(());
+            };
+            if view.bytes && reads {
+                let from = end.read;
+                let count = self.take(side, &talk, from)?;
+                if let Some(end) = self.talks[index].end(side) {
+                    end.read += count;
+                }
+            } else if view.end && reads {
+                end.ended = Some(Ended::Clean);
+                let truthful = other.is_some_and(|other| other.closed && other.written == end.read);
+                self.talks[index] = talk;
+                self.streams(side).end_delivered(stream);
+                if !truthful {
+                    return Err(format!("untrue end of {stream} at {side:?}: {talk:?}"));
+                }
+            } else if !view.read_over && view.room > 0 && end.written < goal {
+                let written = end.written;
+                end.written += 1;
+                self.talks[index] = talk;
+                self.streams(side).write(stream, talk.next(side, written));
+            } else if through && !end.closed && !view.read_over {
+                end.closed = true;
+                self.talks[index] = talk;
+                self.streams(side).finish(stream);
+            } else {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// The application reads a piece; says how many bytes.
+    fn take(&mut self, side: Side, talk: &Talk, from: u64) -> Result<u64, Broken> {
+        let Some(piece) = self.streams(side).take(talk.stream) else {
+            return Ok(0);
+        };
+        let count = piece.len();
+        for (offset, byte) in (from..).zip(&piece) {
+            if *byte != talk.byte(side.other(), offset) {
+                return Err(format!(
+                    "wrong byte {offset} of {} at {side:?}",
+                    talk.stream
+                ));
+            }
+        }
+        self.streams(side).delivered(talk.stream, piece, count, NOW);
+        Ok(count as u64)
+    }
+
+    fn reset(&mut self, side: Side, stream: StreamId, code: u16) -> Result<(), Broken> {
+        let Some(index) = self.talk(side, stream) else {
+            return Ok(());
+        };
+        let talk = &mut self.talks[index];
+        talk.excused |=
+            code == code::TIMED_OUT || (code == code::SESSION_LOST && self.session_lost);
+        if let Some(end) = talk.end(side) {
+            end.ended = Some(Ended::Reset);
+        }
+        if talk.excused {
+            Ok(())
+        } else {
+            Err(format!(
+                "{stream} was reset at {side:?} for no reason: {code}"
+            ))
+        }
+    }
+}
+
+/// The order of the timers by their length; none for those that only measure.
+const fn length(timer: Timer) -> Option<u8> {
+    match timer {
+        Timer::Acknowledge => Some(0),
+        Timer::Open => Some(1),
+        Timer::ReplyProbe => Some(2),
+        Timer::Suspension | Timer::Reply => Some(3),
+        Timer::Activity => Some(4),
+        Timer::Silence => Some(5),
+        Timer::Markers | Timer::Renewal | Timer::AllRedirected => Some(6),
+        Timer::Ok => Some(7),
+        Timer::Held => Some(8),
+        Timer::Dial => Some(9),
+        Timer::OtherNetwork => Some(10),
+        Timer::OpenWait => Some(11),
+        Timer::SwitchTimeout => Some(12),
+        Timer::Probe | Timer::Gap => None,
+    }
+}
+
+/// Whether a timer is a bound that may pass before the answer that is under way.
+const fn may_be_early(timer: Timer) -> bool {
+    match timer {
+        Timer::Open
+        | Timer::Reply
+        | Timer::Markers
+        | Timer::Renewal
+        | Timer::AllRedirected
+        | Timer::Ok
+        | Timer::Held
+        | Timer::Dial
+        | Timer::OtherNetwork
+        | Timer::SwitchTimeout
+        | Timer::Silence => true,
+        Timer::Suspension
+        | Timer::ReplyProbe
+        | Timer::Acknowledge
+        | Timer::Activity
+        | Timer::OpenWait
+        | Timer::Probe
+        | Timer::Gap => false,
+    }
+}
+
+fn step_index(step: Step) -> usize {
+    Step::all().position(|one| one == step).unwrap_or(0)
+}
+
+fn pool() -> CreditPool {
+    CreditPool::with_initial_limit(POOL, CREDIT)
+}
+
+fn bugs(side: Side, world: &Configuration) -> Bugs {
+    world
+        .bug
+        .map_or_else(Bugs::default, |bug| Bugs::of(bug, side))
+}
+
+fn new_cnapt(run: u8, world: &Configuration) -> Cnapt {
+    let mut streams = Streams::new(Side::Cnapt, [], pool());
+    streams.set_bugs(bugs(Side::Cnapt, world));
+    Cnapt::new(CNAPT, Instance(100 + u64::from(run)), Vec::new(), streams)
+}
+
+fn new_snapt(run: u8, session: u8, world: &Configuration) -> Snapt {
+    let options = SnaptOptions {
+        cnapt: CNAPT,
+        instance: Instance(200 + u64::from(run)),
+        session: 1 + u64::from(session),
+        virtual_ip: IpAddr::V4(Ipv4Addr::new(127, 77, 0, 1)),
+        services: vec![CatalogueEntry {
+            name: SERVICE.to_owned(),
+            protocol: TransportProtocol::Tcp,
+            port: 80,
+        }],
+        switch_timeout: std::time::Duration::from_secs(24 * 60 * 60),
+    };
+    let mut snapt = Snapt::new(options, pool());
+    snapt.streams_mut().set_bugs(bugs(Side::Snapt, world));
+    snapt
+}
