@@ -1,8 +1,8 @@
 //! The world: what it is made of, and how its time passes.
 
+mod act;
 mod check;
 mod drive;
-mod script;
 mod transport;
 
 use std::collections::BTreeMap;
