@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::bound;
 use crate::{Instant, LinkNumber};
 
 /// One authenticated attachment; its key is the id of its control conduit.
@@ -64,6 +65,7 @@ impl Link {
 
     /// Smooths as RFC 6298 section 2 does.
     pub(crate) fn measured(&mut self, sample: Duration) {
+        let sample = sample.min(bound::ROUND_TRIP);
         self.round_trip = if self.round_trip.is_zero() {
             sample
         } else {

@@ -233,6 +233,10 @@ pub mod bound {
     /// A link on which nothing came for so long after an unanswered probe is dead: three probes, and
     /// longer than TCP takes to repair two losses in a row.
     pub const SILENCE: Duration = Duration::from_millis(1500);
+    /// The longest round trip that is believed, longer than one through the fullest queue of a network
+    /// of use. Who slept between a question and its answer measures hours, and would wait four times
+    /// as long for everything.
+    pub const ROUND_TRIP: Duration = Duration::from_secs(3);
     /// A timer that fires so late means that the process or the device slept: its verdict is void.
     pub const SLEPT: Duration = Duration::from_secs(1);
     /// How often a switch is ordered anew over a link that makes no progress, before the link is
