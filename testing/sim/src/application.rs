@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use handover_proto::{Side, StreamId};
+use handover_proto::{Instant, Side, StreamId};
 
 use crate::random::mix;
 
@@ -142,6 +142,10 @@ pub struct Application {
     pub broken_off: bool,
     /// The module has forgotten its stream.
     pub gone: bool,
+    /// It closed its connection and looks at nothing that still comes.
+    pub(crate) left: bool,
+    /// An interval is running.
+    pub(crate) ticking: bool,
     pub(crate) may_write: u64,
     pub(crate) may_read: u64,
 }
@@ -156,6 +160,8 @@ impl Application {
             closed: None,
             broken_off: false,
             gone: false,
+            left: false,
+            ticking: false,
             may_write: plan.pace.map_or(u64::MAX, |(bytes, _)| bytes),
             may_read: match plan.reading {
                 Reading::All => u64::MAX,
@@ -223,6 +229,10 @@ pub struct Conversation {
     /// At the SNAPT, once the request was run there.
     pub server: Option<Application>,
     pub(crate) server_plan: Plan,
+    /// When the client application connected.
+    pub(crate) opened: Instant,
+    /// Which session the CNAPT believed in then.
+    pub(crate) session: Option<u64>,
     /// How often the request was run.
     pub connects: u32,
     /// Something happened that may reset it: an application did, or a module restarted.
@@ -261,24 +271,27 @@ fn direction(key: Key, writer: Side) -> u64 {
     mix(key.stream.0 << 8 | (key.run as u64) << 1 | u64::from(writer == Side::Snapt))
 }
 
-/// The bytes that the application at `writer` writes from `offset` on.
-fn bytes_from(key: Key, writer: Side, offset: u64) -> impl Iterator<Item = u8> {
-    let direction = direction(key, writer);
-    let within = usize::try_from(offset % 8).unwrap_or(0);
-    (offset / 8..)
-        .flat_map(move |index| word(direction, index))
-        .skip(within)
-}
-
 /// What the application at `writer` writes from `offset` on.
 pub(crate) fn content(key: Key, writer: Side, offset: u64, count: u64) -> Bytes {
+    let direction = direction(key, writer);
     let count = usize::try_from(count).unwrap_or(usize::MAX);
-    bytes_from(key, writer, offset).take(count).collect()
+    let within = usize::try_from(offset % 8).unwrap_or(0);
+    let mut bytes = Vec::with_capacity(count + 16);
+    for index in offset / 8..(offset + count as u64).div_ceil(8) {
+        bytes.extend_from_slice(&word(direction, index));
+    }
+    Bytes::from(bytes).slice(within..within + count)
 }
 
 /// The first of `bytes` that is not what the application at `writer` wrote there.
 pub(crate) fn first_wrong(key: Key, writer: Side, offset: u64, bytes: &[u8]) -> Option<u64> {
-    let expected = bytes_from(key, writer, offset);
-    let wrong = expected.zip(bytes).position(|(one, other)| one != *other);
+    let expected = content(key, writer, offset, bytes.len() as u64);
+    if expected == bytes {
+        return None;
+    }
+    let wrong = expected
+        .iter()
+        .zip(bytes)
+        .position(|(one, other)| one != other);
     wrong.map(|index| offset + index as u64)
 }

@@ -1,44 +1,156 @@
-//! `handover-sim --seeds N [--from S]`: runs trials, and tells the seed of the first that fails.
+//! `handover-sim`: plays the trials of many seeds on all cores, says what they came across, and makes a
+//! short script of the first that fails.
 
-use std::io::Write as _;
+use std::io::Write;
+use std::num::NonZero;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use clap::Parser;
-use handover_sim::{Coverage, trial};
+use anyhow::Context as _;
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser};
+use handover_sim::{Coverage, Fault, Script, Wait};
 
-/// Runs seeded trials of both machines in virtual time; exits with 1 at the first broken invariant.
+/// Plays seeded trials of both machines in virtual time.
+///
+/// Exit status: 0 if every invariant held, 1 if one broke (or, with --require-coverage, a fault did not
+/// meet a wait), 2 for misuse.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// How many seeds to run.
+    #[command(flatten)]
+    trials: Trials,
+}
+
+#[derive(Debug, clap::Args)]
+struct Trials {
+    /// How many seeds to play.
     #[arg(long, default_value_t = 1_000)]
     seeds: u64,
     /// The first.
     #[arg(long, default_value_t = 0)]
     from: u64,
+    /// Tells every event of the one seed that is played, a line each.
+    #[arg(long)]
+    trace: bool,
+    /// Fails if a fault never struck a machine where it waits, and could have.
+    #[arg(long)]
+    require_coverage: bool,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
-    let arguments = Arguments::parse();
+    let trials = Arguments::parse().trials;
+    if trials.trace && trials.seeds != 1 {
+        let message = "--trace is for one seed: add --seeds 1";
+        Arguments::command()
+            .error(ErrorKind::ArgumentConflict, message)
+            .exit();
+    }
+    let good = if trials.trace {
+        trace(trials.from)?
+    } else {
+        play(&trials)?
+    };
+    Ok(if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn trace(seed: u64) -> anyhow::Result<bool> {
+    let script = Script::of_seed(seed);
+    let (lines, outcome) = script.trace();
     let mut out = std::io::stdout().lock();
+    writeln!(out, "seed {seed}\n{script}")?;
+    for line in lines {
+        writeln!(out, "{line}")?;
+    }
+    if let Err(broken) = &outcome {
+        writeln!(out, "broken {broken}")?;
+    }
+    Ok(outcome.is_ok())
+}
+
+fn play(trials: &Trials) -> anyhow::Result<bool> {
     let began = Instant::now();
-    let mut coverage = Coverage::default();
-    for seed in arguments.from..arguments.from.saturating_add(arguments.seeds) {
-        match trial(seed) {
-            Ok(one) => coverage.add(one),
-            Err(broken) => {
-                writeln!(out, "seed {seed} {broken}")?;
-                return Ok(ExitCode::FAILURE);
-            }
+    let (coverage, failed) = play_all(trials)?;
+    let mut out = std::io::stdout().lock();
+    if let Some(seed) = failed {
+        return report(seed, &mut out).map(|()| false);
+    }
+    let count = f64::from(u32::try_from(coverage.trials).unwrap_or(u32::MAX));
+    let rate = count / began.elapsed().as_secs_f64();
+    writeln!(out, "{count} seeds from {}, {rate:.0} seeds/s", trials.from)?;
+    write!(out, "{coverage}")?;
+    let (missing, contradicted) = (coverage.missing(), coverage.contradicted());
+    write_pairs(&mut out, "never, though it could be", &missing)?;
+    write_pairs(&mut out, "said to be impossible, and yet", &contradicted)?;
+    Ok(contradicted.is_empty() && (missing.is_empty() || !trials.require_coverage))
+}
+
+/// A line for each wait.
+fn write_pairs(out: &mut impl Write, what: &str, pairs: &[(Wait, Fault)]) -> anyhow::Result<()> {
+    for of_wait in pairs.chunk_by(|one, other| one.0 == other.0) {
+        if let Some((wait, _)) = of_wait.first() {
+            let faults: Vec<String> = of_wait.iter().map(|(_, fault)| fault.to_string()).collect();
+            writeln!(
+                out,
+                "{what}: at {}: {}",
+                wait.full_name(),
+                faults.join(", ")
+            )?;
         }
     }
-    let elapsed = began.elapsed();
-    let rate =
-        f64::from(u32::try_from(arguments.seeds).unwrap_or(u32::MAX)) / elapsed.as_secs_f64();
+    Ok(())
+}
+
+/// Plays all seeds on all cores. The lowest seed that fails ends the run, so that it is the same one
+/// however many cores there are.
+fn play_all(trials: &Trials) -> anyhow::Result<(Coverage, Option<u64>)> {
+    let end = trials.from.saturating_add(trials.seeds);
+    let next = AtomicU64::new(trials.from);
+    let failed = AtomicU64::new(end);
+    let work = || {
+        let mut coverage = Coverage::default();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= failed.load(Ordering::Relaxed) {
+                return coverage;
+            }
+            match Script::of_seed(seed).play() {
+                Ok(one) => coverage.add(&one),
+                Err(_) => {
+                    failed.fetch_min(seed, Ordering::Relaxed);
+                }
+            }
+        }
+    };
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let mut coverage = Coverage::default();
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        for worker in workers {
+            let one = worker.join().ok().context("a worker panicked")?;
+            coverage.add(&one);
+        }
+        anyhow::Ok(())
+    })?;
+    let lowest = failed.into_inner();
+    Ok((coverage, (lowest < end).then_some(lowest)))
+}
+
+fn report(seed: u64, out: &mut impl Write) -> anyhow::Result<()> {
+    let script = Script::of_seed(seed);
+    let before = script.entries.len();
+    let shrunk = script.shrink().context("it broke once and not again")?;
+    let after = shrunk.script.entries.len();
+    writeln!(out, "seed {seed} breaks {}", shrunk.broken)?;
     writeln!(
         out,
-        "{} seeds, {rate:.0} seeds/s: {coverage:?}",
-        arguments.seeds
+        "its script, cut down from {before} entries to {after}:"
     )?;
-    Ok(ExitCode::SUCCESS)
+    write!(out, "{}", shrunk.script)?;
+    writeln!(out, "see it all: --from {seed} --seeds 1 --trace")?;
+    Ok(())
 }

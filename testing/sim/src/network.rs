@@ -23,6 +23,8 @@ pub const KEEPALIVE: Duration = Duration::from_secs(30);
 pub enum NetworkState {
     /// They arrive.
     Up,
+    /// Those to this side vanish, and nobody says so.
+    HalfCut(Side),
     /// They vanish, and nobody says so.
     Cut,
     /// They vanish, and the device knows it.
@@ -36,6 +38,12 @@ pub struct Network {
     pub there: Duration,
     /// Back.
     pub back: Duration,
+    /// How much longer either may take.
+    pub jitter: Duration,
+    /// The NAT on the way forgets a connection on which nothing passed for so long.
+    pub forgets: Option<Duration>,
+    /// What was sent before a reset still arrives before it, instead of being dropped.
+    pub late_resets: bool,
     /// What becomes of packets.
     pub state: NetworkState,
     /// Counts the cuts.
@@ -48,6 +56,9 @@ impl Network {
         Self {
             there: delay,
             back: delay,
+            jitter: Duration::ZERO,
+            forgets: None,
+            late_resets: false,
             state: NetworkState::Up,
             cuts: 0,
         }
@@ -59,6 +70,15 @@ impl Network {
             Side::Snapt => self.there,
         }
     }
+
+    /// Whether what goes to `side` arrives.
+    pub(crate) fn passes_to(&self, side: Side) -> bool {
+        match self.state {
+            NetworkState::Up => true,
+            NetworkState::HalfCut(deaf) => deaf != side,
+            NetworkState::Cut | NetworkState::Down => false,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -68,10 +88,17 @@ pub(crate) enum Content {
     End,
 }
 
+#[derive(Debug)]
+struct Segment {
+    sent: Instant,
+    arrives: Instant,
+    content: Content,
+}
+
 /// One direction of a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Pipe {
-    segments: VecDeque<(Instant, Content)>,
+    segments: VecDeque<Segment>,
     bytes: usize,
     last: Instant,
     pub(crate) held: bool,
@@ -83,30 +110,34 @@ impl Pipe {
     }
 
     /// Puts something in; says when it is out.
-    pub(crate) fn push(&mut self, content: Content, arrives: Instant) -> Instant {
-        self.last = self.last.max(arrives);
+    pub(crate) fn push(&mut self, content: Content, sent: Instant, delay: Duration) -> Instant {
+        self.last = self.last.max(sent + delay);
+        let arrives = self.last;
         if let Content::Bytes(bytes) = &content {
             self.bytes += bytes.len();
         }
-        self.segments.push_back((self.last, content));
-        self.last
+        self.segments.push_back(Segment {
+            sent,
+            arrives,
+            content,
+        });
+        arrives
     }
 
-    /// What has arrived.
-    pub(crate) fn pop(&mut self, now: Instant) -> Option<Content> {
-        let (arrives, _) = self.segments.front()?;
-        if self.held || *arrives > now {
+    /// What has arrived, and when it was sent.
+    pub(crate) fn pop(&mut self, now: Instant) -> Option<(Instant, Content)> {
+        if self.held || self.next_arrival()? > now {
             return None;
         }
-        let (_, content) = self.segments.pop_front()?;
+        let Segment { sent, content, .. } = self.segments.pop_front()?;
         if let Content::Bytes(bytes) = &content {
             self.bytes -= bytes.len();
         }
-        Some(content)
+        Some((sent, content))
     }
 
     pub(crate) fn next_arrival(&self) -> Option<Instant> {
-        self.segments.front().map(|(arrives, _)| *arrives)
+        self.segments.front().map(|segment| segment.arrives)
     }
 
     /// A reset drops what is under way, but for what somebody holds back: it has been sent already.
@@ -147,18 +178,21 @@ pub(crate) struct Connection {
     pub(crate) run: usize,
     /// Nothing passes any more, whatever the network does.
     pub(crate) dead: bool,
+    /// When something was sent on it last, by either side.
+    pub(crate) used: Instant,
     /// Towards the CNAPT, towards the SNAPT.
     pipes: [Pipe; 2],
     ends: [Endpoint; 2],
 }
 
 impl Connection {
-    pub(crate) fn new(network: NetworkId, control: bool, run: usize) -> Self {
+    pub(crate) fn new(network: NetworkId, control: bool, run: usize, now: Instant) -> Self {
         Self {
             network,
             control,
             run,
             dead: false,
+            used: now,
             pipes: Default::default(),
             ends: Default::default(),
         }
@@ -176,8 +210,13 @@ impl Connection {
         self.ends[side as usize].open
     }
 
-    pub(crate) const fn has_inbox(&self, side: Side) -> bool {
-        !self.ends[side as usize].inbox.is_empty()
+    pub(crate) const fn is_held(&self) -> bool {
+        self.pipes[0].held || self.pipes[1].held
+    }
+
+    /// Whether something is under way to `side`.
+    pub(crate) fn is_pending_to(&self, side: Side) -> bool {
+        !self.pipes[side as usize].is_empty()
     }
 
     pub(crate) fn is_silent(&self) -> bool {

@@ -8,7 +8,8 @@ use handover_proto::stream::code;
 use handover_proto::wire::Frame;
 use handover_proto::{ConduitId, Instant, Side};
 
-use super::{Broken, Occurrence, SERVICE, World, new_cnapt, new_snapt};
+use super::watch::Watch;
+use super::{BEGINNING, Broken, Occurrence, SERVICE, World, new_cnapt, new_snapt};
 use crate::application::{Application, Closing, Conversation, Ended, Key, Plan, Reading};
 use crate::network::{KEEPALIVE, NetworkState};
 
@@ -47,10 +48,48 @@ impl World {
         self.set_state(network, NetworkState::Cut);
     }
 
+    /// Cuts what goes to `side` over a network; the other direction passes, and nobody is told.
+    pub fn half_cut(&mut self, network: usize, side: Side) {
+        self.set_state(network, NetworkState::HalfCut(side));
+    }
+
     /// A network goes down, and the device's operating system says so.
     pub fn link_down(&mut self, network: usize) {
         self.set_state(network, NetworkState::Down);
-        self.cnapt.network_lost(NetworkId(network), self.now);
+        self.tell_network_lost(network);
+    }
+
+    /// A network goes away and comes back with the same address: connections that nobody gave up in the
+    /// meantime live on. `told` says whether the device's operating system notices.
+    pub fn go_and_return(&mut self, network: usize, away: Duration, told: bool) {
+        if told {
+            self.link_down(network);
+        } else {
+            self.cut(network);
+        }
+        if let Some(one) = self.networks.get(network) {
+            let (network, cuts) = (NetworkId(network), one.cuts);
+            self.schedule(self.now + away, Occurrence::Return { network, cuts });
+        }
+    }
+
+    pub(super) fn come_back(&mut self, network: NetworkId, cuts: u64) {
+        if self
+            .networks
+            .get(network.0)
+            .is_some_and(|one| one.cuts == cuts)
+        {
+            self.restore(network.0);
+        }
+    }
+
+    fn tell_network_lost(&mut self, network: usize) {
+        let network = NetworkId(network);
+        if self.is_asleep(Side::Cnapt) {
+            self.schedule(self.now, Occurrence::NetworkLost(network));
+        } else {
+            self.cnapt.network_lost(network, self.now);
+        }
         self.settle();
     }
 
@@ -94,8 +133,47 @@ impl World {
         for conduit in old {
             self.kill(conduit, &[]);
         }
-        self.cnapt.network_lost(NetworkId(network), self.now);
-        self.settle();
+        self.tell_network_lost(network);
+    }
+
+    /// A network becomes slower, faster or less steady.
+    pub fn change_weather(
+        &mut self,
+        network: usize,
+        there: Duration,
+        back: Duration,
+        jitter: Duration,
+    ) {
+        if let Some(one) = self.networks.get_mut(network) {
+            (one.there, one.back, one.jitter) = (there, back, jitter);
+        }
+    }
+
+    /// The NAT of a network forgets every connection; says how many.
+    pub fn forget_all(&mut self, network: usize) -> usize {
+        let known: Vec<ConduitId> = self
+            .connections
+            .iter()
+            .filter(|(_, one)| one.network == NetworkId(network) && !one.dead)
+            .map(|(conduit, _)| *conduit)
+            .collect();
+        for conduit in &known {
+            self.forget(*conduit);
+        }
+        known.len()
+    }
+
+    /// The conduits beside the control channels die one after the other with what is under way on them;
+    /// says how many. One side hears of each at once, or neither does.
+    pub fn kill_one_by_one(&mut self, interval: Duration, told: Option<Side>) -> usize {
+        let mut at = self.now;
+        let all = self.plain_conduits();
+        for conduit in &all {
+            let conduit = *conduit;
+            self.schedule(at, Occurrence::Kill { conduit, told });
+            at += interval;
+        }
+        all.len()
     }
 
     /// A connection dies with everything that is under way on it; these sides hear of it now.
@@ -108,7 +186,7 @@ impl World {
         connection.pipe_to(Side::Snapt).clear();
         self.schedule(self.now + KEEPALIVE, Occurrence::Abandon { conduit });
         for side in told {
-            self.ended(conduit, *side);
+            self.tell_end(conduit, *side);
         }
         self.settle();
     }
@@ -126,6 +204,21 @@ impl World {
             connection.pipe_to(side).held = false;
         }
         self.let_arrive(conduit);
+    }
+
+    /// Lets everything go that is kept back; says on how many connections.
+    pub fn release_all(&mut self) -> usize {
+        let held: Vec<ConduitId> = self
+            .connections
+            .iter()
+            .filter(|(_, one)| one.is_held())
+            .map(|(conduit, _)| *conduit)
+            .collect();
+        for conduit in &held {
+            self.release(*conduit, Side::Cnapt);
+            self.release(*conduit, Side::Snapt);
+        }
+        held.len()
     }
 
     fn let_arrive(&mut self, conduit: ConduitId) {
@@ -180,17 +273,40 @@ impl World {
 
     /// The CNAPT's process ends and a new one starts: its connections are reset.
     pub fn restart_cnapt(&mut self) {
+        self.wake(Side::Cnapt, false);
         self.end_all(Side::Cnapt);
         self.replace_cnapt();
     }
 
     /// The device dies and starts anew: what it sent may still arrive, and no connection is ended.
     pub fn crash_cnapt(&mut self) {
-        for conduit in self.open_conduits(Side::Cnapt) {
-            self.shut(Side::Cnapt, conduit);
+        self.wake(Side::Cnapt, false);
+        self.fall_silent(Side::Cnapt);
+        self.replace_cnapt();
+    }
+
+    /// All that a host knew of its connections is gone, and nothing tells the other.
+    fn fall_silent(&mut self, side: Side) {
+        for conduit in self.open_conduits(side) {
+            self.shut(side, conduit);
             self.schedule(self.now + KEEPALIVE, Occurrence::Abandon { conduit });
         }
-        self.replace_cnapt();
+    }
+
+    /// The process at `side` ends and a new one starts.
+    pub fn restart(&mut self, side: Side) {
+        match side {
+            Side::Cnapt => self.restart_cnapt(),
+            Side::Snapt => self.restart_snapt(),
+        }
+    }
+
+    /// The host at `side` dies and starts anew.
+    pub fn crash(&mut self, side: Side) {
+        match side {
+            Side::Cnapt => self.crash_cnapt(),
+            Side::Snapt => self.crash_snapt(),
+        }
     }
 
     fn replace_cnapt(&mut self) {
@@ -199,6 +315,7 @@ impl World {
         self.pools[0] = Default::default();
         self.cnapt = new_cnapt(self.run, &self.pools);
         self.give_bugs();
+        self.watches[Side::Cnapt as usize] = Watch::new(self.now);
         for conversation in self.conversations.values_mut() {
             conversation.client.ended.get_or_insert(Ended::Reset);
             conversation.client.gone = true;
@@ -206,8 +323,21 @@ impl World {
         self.schedule(self.now, Occurrence::Decide);
     }
 
-    /// The SNAPT's process ends and a new one starts.
+    /// The SNAPT's process ends and a new one starts: its connections are reset.
     pub fn restart_snapt(&mut self) {
+        self.wake(Side::Snapt, false);
+        self.end_all(Side::Snapt);
+        self.replace_snapt();
+    }
+
+    /// The server dies and starts anew: what it sent may still arrive, and no connection is ended.
+    pub fn crash_snapt(&mut self) {
+        self.wake(Side::Snapt, false);
+        self.fall_silent(Side::Snapt);
+        self.replace_snapt();
+    }
+
+    fn replace_snapt(&mut self) {
         for conversation in self.conversations.values_mut() {
             if let Some(server) = &mut conversation.server {
                 server.ended.get_or_insert(Ended::Reset);
@@ -215,12 +345,12 @@ impl World {
                 conversation.excused = true;
             }
         }
-        self.session_lost = true;
-        self.end_all(Side::Snapt);
+        self.session_lost = Some(self.now);
         self.snapt_run += 1;
         self.session = 1 + self.snapt_run * 1_000;
         self.pools[1] = Default::default();
         self.serving.clear();
+        self.unread.clear();
         self.snapt = new_snapt(
             self.snapt_run,
             self.session,
@@ -228,6 +358,7 @@ impl World {
             &self.pools,
         );
         self.give_bugs();
+        self.watches[Side::Snapt as usize] = Watch::new(self.now);
     }
 
     fn end_all(&mut self, side: Side) {
@@ -236,9 +367,13 @@ impl World {
         }
     }
 
-    /// How long the SNAPT keeps the session of a silent CNAPT; holds from its next start.
-    pub const fn set_switch_timeout(&mut self, timeout: Duration) {
+    /// How long the SNAPT keeps the session of a silent CNAPT: from its next start, and at once in a
+    /// world in which nothing has happened yet.
+    pub fn set_switch_timeout(&mut self, timeout: Duration) {
         self.switch_timeout = timeout;
+        if self.now == BEGINNING {
+            self.snapt = new_snapt(self.snapt_run, self.session, timeout, &self.pools);
+        }
     }
 
     // === Applications ===
@@ -274,6 +409,8 @@ impl World {
             client: Application::new(client),
             server: None,
             server_plan: server,
+            opened: now,
+            session: self.cnapt.session(),
             connects: 0,
             excused: false,
         };
@@ -354,6 +491,7 @@ impl World {
         let Some(application) = conversation.at_mut(side).filter(|one| !one.is_over()) else {
             return;
         };
+        application.left = true;
         application.ended.get_or_insert(Ended::Reset);
         if self.key(side, key.stream) == Some(key) {
             self.close_application(side, key.stream, Closing::Fin);

@@ -2,14 +2,15 @@
 
 use handover_proto::Side;
 use handover_proto::session::{Phase, SnaptPhase};
-use handover_proto::stream::{CreditPool, STREAM_CREDIT, UNSENT_BYTES};
+use handover_proto::stream::{CreditPool, MAX_CONDUITS, STREAM_CREDIT, UNSENT_BYTES};
+use handover_proto::wire::Frame;
 
 use super::{Broken, World};
 use crate::application::{Closing, Ended};
 
 impl World {
     /// Memory is bounded by credit: what was given and is not used up, what waits unsent, and what
-    /// the other side gave.
+    /// the other side gave. Every wait ends.
     pub(super) fn check_always(&mut self) {
         let most = 2 * STREAM_CREDIT + UNSENT_BYTES;
         for side in [Side::Cnapt, Side::Snapt] {
@@ -20,6 +21,34 @@ impl World {
                     "{side:?} buffers {buffered} bytes of {count} streams"
                 ));
             }
+            self.check_waits(side);
+        }
+    }
+
+    /// What `side` is told of a stream must be true: no byte acknowledged that was not written, and no
+    /// more credit than a stream may have.
+    pub(super) fn check_frame(&mut self, side: Side, frame: &Frame) {
+        let Frame::Received {
+            stream,
+            arrived,
+            limit,
+        } = *frame
+        else {
+            return;
+        };
+        let Some(key) = self.key(side, stream) else {
+            return;
+        };
+        let Some(conversation) = self.conversations.get(&key) else {
+            return;
+        };
+        let written = conversation.at(side).map_or(0, |one| one.written);
+        let read = conversation.at(side.other()).map_or(0, |one| one.received);
+        if arrived > written + 1 || limit > read + STREAM_CREDIT {
+            self.break_with(format!(
+                "{side:?} is told that {arrived} of {written} bytes of {stream} arrived, and may \
+                 send up to {limit} of which {read} are read"
+            ));
         }
     }
 
@@ -53,6 +82,29 @@ impl World {
             }
         }
         self.check_arrived()
+    }
+
+    /// Checks that every connection between the modules is of the link that carries, once the operating
+    /// systems had the time to give up the others.
+    ///
+    /// # Errors
+    ///
+    /// If another is left.
+    pub fn check_leftovers(&self) -> Result<(), Broken> {
+        let control = self.snapt.current_link();
+        let network = self.cnapt.network();
+        let stale = self.connections.iter().find(|(conduit, one)| {
+            let whole = one.is_open(Side::Cnapt) && one.is_open(Side::Snapt) && !one.dead;
+            !whole || Some(one.network) != network || one.control != (control == Some(**conduit))
+        });
+        if let Some((conduit, one)) = stale {
+            return Err(self.failure(format!("conduit {} is left over: {one:?}", conduit.0)));
+        }
+        if self.connections.len() > MAX_CONDUITS + 1 {
+            let count = self.connections.len();
+            return Err(self.failure(format!("{count} conduits are left")));
+        }
+        Ok(())
     }
 
     /// Every conversation that nothing disturbed ended cleanly with all bytes.

@@ -1,25 +1,32 @@
 //! What the shells of both modules do: outputs are carried out, applications are served.
 
+use std::time::Duration;
+
 use handover_proto::session::{Event, NetworkId, Output, Phase, SnaptPhase};
 use handover_proto::stream::code;
 use handover_proto::{Side, StreamId};
 
+use super::watch::name;
 use super::{DECISION, Occurrence, World};
 use crate::application::{Application, Closing, Conversation, Ended, Key, content, first_wrong};
 use crate::network::NetworkState;
+
+/// How long a connection waits for a network.
+const OPEN_WAIT: Duration = Duration::from_secs(120);
 
 impl World {
     /// Does all that can be done at this instant.
     pub(super) fn settle(&mut self) {
         self.drain(Side::Cnapt);
         self.drain(Side::Snapt);
-        let waiting: Vec<_> = self
-            .connections
-            .iter()
-            .filter(|(id, one)| one.has_inbox(Side::Snapt) && !self.snapt.is_held(**id))
-            .map(|(id, _)| *id)
+        if self.unread.is_empty() || self.is_asleep(Side::Snapt) {
+            return;
+        }
+        let ready: Vec<_> = self
+            .unread
+            .extract_if(.., |conduit| !self.snapt.is_held(*conduit))
             .collect();
-        for conduit in waiting {
+        for conduit in ready {
             self.read(conduit, Side::Snapt);
         }
     }
@@ -50,20 +57,24 @@ impl World {
                 Output::Event(event) => self.note(side, event),
             }
         }
+        self.watch(side);
     }
 
     fn note(&mut self, side: Side, event: Event) {
+        if !matches!(event, Event::Settled { .. }) {
+            self.say(name(side), |_| format!("{event:?}"));
+        }
         match &event {
             Event::Lost { .. } | Event::Unreachable { .. } => {
                 self.schedule(self.now + DECISION, Occurrence::Decide);
             }
             Event::Released { .. } => {
-                self.session_lost = true;
+                self.session_lost = Some(self.now);
                 self.excuse_all();
             }
-            Event::SessionLost { .. } => self.session_lost = false,
             Event::Switched(_) | Event::Began { .. } => self.attempts = 0,
             Event::Attached { .. }
+            | Event::SessionLost { .. }
             | Event::Settled { .. }
             | Event::Refused { .. }
             | Event::TakenOver { .. }
@@ -127,14 +138,9 @@ impl World {
             self.break_with(format!("a request was run twice: {stream}"));
             return;
         }
-        let server = Application::new(conversation.server_plan);
-        let interval = server.interval();
-        conversation.server = Some(server);
+        conversation.server = Some(Application::new(conversation.server_plan));
         self.serving.insert(stream, key);
-        if let Some(interval) = interval {
-            let side = Side::Snapt;
-            self.schedule(self.now + interval, Occurrence::Tick { key, side });
-        }
+        self.say("app", |_| format!("{stream} is connected to the server"));
         self.snapt.streams_mut().connected(stream);
     }
 
@@ -147,12 +153,23 @@ impl World {
         else {
             return;
         };
+        application.ticking = false;
         application.tick();
-        if let Some(interval) = application.interval() {
-            self.schedule(self.now + interval, Occurrence::Tick { key, side });
-        }
         if self.key(side, key.stream) == Some(key) {
             self.run_application(side, key.stream);
+        }
+    }
+
+    /// An application has used up a part of its interval: the next one begins after it.
+    fn use_interval(&mut self, key: Key, side: Side) {
+        let one = self.conversations.get_mut(&key);
+        let Some(application) = one.and_then(|one| one.at_mut(side)) else {
+            return;
+        };
+        if let Some(interval) = application.interval()
+            && !std::mem::replace(&mut application.ticking, true)
+        {
+            self.schedule(self.now + interval, Occurrence::Tick { key, side });
         }
     }
 
@@ -183,6 +200,7 @@ impl World {
         if ended.is_some() && count > 0 {
             self.break_with(format!("bytes of {stream} at {side:?} after {ended:?}"));
         }
+        self.use_interval(key, side);
         taken
     }
 
@@ -232,6 +250,7 @@ impl World {
             }
             let bytes = content(key, side, written, count);
             self.streams(side).write(stream, bytes);
+            self.use_interval(key, side);
             moved = true;
         }
         if let Some(closing) = closing.filter(|_| count == 0) {
@@ -253,9 +272,18 @@ impl World {
         let Some(application) = conversation.at_mut(side) else {
             return;
         };
-        application.ended = Some(Ended::Clean);
+        let (left, before) = (application.left, application.ended);
+        if !left {
+            application.ended = Some(Ended::Clean);
+        }
         let received = application.received;
         self.streams(side).end_delivered(stream);
+        self.say("app", |_| {
+            format!("{stream} ends at {side:?} after {received} bytes")
+        });
+        if before.is_some() && !left {
+            self.break_with(format!("{stream} ends at {side:?} after {before:?}"));
+        }
         if closed != Some(Closing::Fin) || received != written {
             self.break_with(format!(
                 "untrue end of {stream} at {side:?}: {received} of {written} bytes, {closed:?}"
@@ -285,21 +313,53 @@ impl World {
     }
 
     fn reset(&mut self, side: Side, stream: StreamId, code: u16) {
-        let released = side == Side::Snapt && self.snapt.phase() == SnaptPhase::Released;
-        let lost = code == code::SESSION_LOST && (self.session_lost || released);
         let Some(key) = self.key(side, stream) else {
             return;
         };
+        let caused = self.is_caused(side, key, code);
         let Some(conversation) = self.conversations.get_mut(&key) else {
             return;
         };
-        conversation.excused |= lost || code == code::TIMED_OUT;
-        let excused = conversation.excused;
-        if let Some(application) = conversation.at_mut(side) {
-            application.ended = Some(Ended::Reset);
+        let Some(application) = conversation.at_mut(side) else {
+            return;
+        };
+        // Its connection is gone already: it reset it, or an ABORT and a STOP come for the same reset.
+        let gone = application.is_over();
+        application.ended = Some(Ended::Reset);
+        if gone {
+            return;
         }
-        if !excused {
-            self.break_with(format!("{stream} was reset at {side:?} for no reason"));
+        conversation.excused |= caused;
+        let text = code::describe(code);
+        self.say("app", |_| format!("{stream} is reset at {side:?}: {text}"));
+        if !caused {
+            self.break_with(format!(
+                "{stream} was reset at {side:?} for no reason: {text}"
+            ));
+        }
+    }
+
+    /// Whether what a reset gives as its reason has happened.
+    fn is_caused(&self, side: Side, key: Key, code: u16) -> bool {
+        let Some(conversation) = self.conversations.get(&key) else {
+            return false;
+        };
+        let other = conversation.at(side.other());
+        match code {
+            code::RESET => other.is_some_and(|other| other.broken_off),
+            code::CANNOT_DELIVER => other.is_some_and(|other| other.left || other.broken_off),
+            code::SESSION_LOST if side == Side::Cnapt => {
+                let over = |session| session != self.session;
+                let lost = self
+                    .session_lost
+                    .is_some_and(|at| at >= conversation.opened);
+                lost || conversation.session.is_some_and(over)
+            }
+            code::SESSION_LOST => key.run != self.run || self.snapt.phase() == SnaptPhase::Released,
+            code::TIMED_OUT => {
+                side == Side::Cnapt && self.now.since(conversation.opened) >= OPEN_WAIT
+            }
+            _ => false,
         }
     }
 
@@ -311,12 +371,7 @@ impl World {
 
     /// Starts the clock of a new application at the CNAPT.
     pub(super) fn begin(&mut self, key: Key, conversation: Conversation) {
-        let interval = conversation.client.interval();
         self.conversations.insert(key, conversation);
-        if let Some(interval) = interval {
-            let side = Side::Cnapt;
-            self.schedule(self.now + interval, Occurrence::Tick { key, side });
-        }
         self.run_application(Side::Cnapt, key.stream);
         self.cnapt.streams_mut().begin(key.stream);
     }

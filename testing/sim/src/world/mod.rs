@@ -3,9 +3,11 @@
 mod act;
 mod check;
 mod drive;
+mod sleep;
 mod transport;
+mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -19,6 +21,9 @@ use crate::application::{Conversation, Key};
 use crate::network::{Connection, Network};
 use crate::random::Random;
 
+use sleep::Sleep;
+use watch::Watch;
+
 /// The service that the simulated server application offers.
 const SERVICE: &str = "app";
 
@@ -27,6 +32,9 @@ const SWITCH_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long the decision task takes to find a network, and to look again.
 const DECISION: Duration = Duration::from_millis(50);
+
+/// What the clock of both modules says at first: not 0, so that a time that was never set shows.
+const BEGINNING: Instant = Instant::from_micros(1_000_000);
 
 /// More events than this at one instant means that the machines talk without end.
 const EVENTS_AT_ONCE: u32 = 200_000;
@@ -70,6 +78,54 @@ enum Occurrence {
     Abandon {
         conduit: ConduitId,
     },
+    /// A conduit dies; the CNAPT or the SNAPT hears of it at once, or neither does.
+    Kill {
+        conduit: ConduitId,
+        told: Option<Side>,
+    },
+    /// One side hears that a conduit ended.
+    Ended {
+        conduit: ConduitId,
+        side: Side,
+    },
+    /// The device's operating system says that a network is gone.
+    NetworkLost(NetworkId),
+    /// A network that went away is back, with the address that it had.
+    Return {
+        network: NetworkId,
+        cuts: u64,
+    },
+    /// A sleeper wakes, if it is this nap that it sleeps.
+    Wake {
+        side: Side,
+        nap: u64,
+        timers_first: bool,
+    },
+    /// The server's kernel gives up on a sleeping device.
+    Unacknowledged {
+        nap: u64,
+    },
+}
+
+impl Occurrence {
+    /// The modules that have to be awake for it.
+    const fn concerns(self) -> [Option<Side>; 2] {
+        match self {
+            Self::Arrival { to: side, .. } | Self::Tick { side, .. } | Self::Ended { side, .. } => {
+                [Some(side), None]
+            }
+            Self::DialFailed { .. } | Self::Decide | Self::NetworkLost(_) => {
+                [Some(Side::Cnapt), None]
+            }
+            Self::Dialled { .. } => [Some(Side::Cnapt), Some(Side::Snapt)],
+            Self::Keepalive { .. }
+            | Self::Abandon { .. }
+            | Self::Kill { .. }
+            | Self::Return { .. }
+            | Self::Wake { .. }
+            | Self::Unacknowledged { .. } => [None, None],
+        }
+    }
 }
 
 /// What a conduit was asked for.
@@ -90,6 +146,8 @@ pub struct World {
     /// The networks, in order of preference.
     pub networks: Vec<Network>,
     connections: BTreeMap<ConduitId, Connection>,
+    /// What came by these the SNAPT has not looked at, because it held them.
+    unread: BTreeSet<ConduitId>,
     next_conduit: u64,
     /// The machine at the device.
     pub cnapt: Cnapt,
@@ -119,8 +177,17 @@ pub struct World {
     pub automatic: bool,
     /// How many networks the decision task has tried since the session last ran.
     attempts: usize,
-    /// The SNAPT forgot the session, and the CNAPT has yet to learn it.
-    session_lost: bool,
+    /// When the SNAPT forgot a session last.
+    session_lost: Option<Instant>,
+    /// How often what is written at once travels in two pieces, in percent.
+    pub split_percent: u64,
+    sleeps: [Sleep; 2],
+    watches: [Watch; 2],
+    /// The longest that anything was under way to each side.
+    slowest: [Duration; 2],
+    /// The same, without what that side slept through.
+    slowest_awake: [Duration; 2],
+    trace: Option<Vec<String>>,
     broken: Option<Broken>,
     bug: Option<Bug>,
 }
@@ -130,13 +197,14 @@ impl World {
     pub fn new(seed: u64, networks: Vec<Network>) -> Self {
         let pools = [CreditPool::default(), CreditPool::default()];
         Self {
-            now: Instant::from_micros(1_000_000),
+            now: BEGINNING,
             random: Random::new(seed),
             agenda: BTreeMap::new(),
             sequence: 0,
             events_now: 0,
             networks,
             connections: BTreeMap::new(),
+            unread: BTreeSet::new(),
             next_conduit: 0,
             cnapt: new_cnapt(0, &pools),
             snapt: new_snapt(0, 1, SWITCH_TIMEOUT, &pools),
@@ -156,7 +224,13 @@ impl World {
             decision_answers: true,
             automatic: true,
             attempts: 0,
-            session_lost: false,
+            session_lost: None,
+            split_percent: 0,
+            sleeps: Default::default(),
+            watches: [(); 2].map(|()| Watch::new(BEGINNING)),
+            slowest: [Duration::ZERO; 2],
+            slowest_awake: [Duration::ZERO; 2],
+            trace: None,
             broken: None,
             bug: None,
         }
@@ -220,16 +294,32 @@ impl World {
         what: &str,
         done: impl Fn(&Self) -> bool,
     ) -> Result<(), Broken> {
+        if !self.comes_about(patience, done)? {
+            let what = format!("not in time: {what}; {}", self.describe());
+            return Err(self.failure(what));
+        }
+        self.failed()
+    }
+
+    /// Lets time pass until `done`, at most for `patience`; says whether it came about.
+    ///
+    /// # Errors
+    ///
+    /// If an invariant breaks.
+    pub fn comes_about(
+        &mut self,
+        patience: Duration,
+        done: impl Fn(&Self) -> bool,
+    ) -> Result<bool, Broken> {
         let deadline = self.now + patience;
         self.settle();
         while !done(self) {
             if !self.step(deadline)? {
                 self.now = deadline;
-                let what = format!("not in time: {what}; {}", self.describe());
-                return Err(self.failure(what));
+                return Ok(false);
             }
         }
-        self.failed()
+        Ok(true)
     }
 
     /// Lets `duration` pass.
@@ -249,7 +339,7 @@ impl World {
     fn step(&mut self, deadline: Instant) -> Result<bool, Broken> {
         self.failed()?;
         let agenda = self.agenda.keys().next().map(|(at, _)| *at);
-        let timeouts = [self.cnapt.next_timeout(), self.snapt.next_timeout()];
+        let timeouts = [self.timeout(Side::Cnapt), self.timeout(Side::Snapt)];
         let next = timeouts.into_iter().chain([agenda]).flatten().min();
         let Some(next) = next.map(|at| at.max(self.now)).filter(|at| *at <= deadline) else {
             return Ok(false);
@@ -268,9 +358,9 @@ impl World {
                 self.happen(what);
             }
         } else if timeouts[0].is_some_and(|at| at <= next) {
-            self.cnapt.handle_timeout(next);
+            self.fire_timers(Side::Cnapt);
         } else {
-            self.snapt.handle_timeout(next);
+            self.fire_timers(Side::Snapt);
         }
         self.settle();
         self.check_always();
@@ -278,7 +368,28 @@ impl World {
         Ok(true)
     }
 
+    /// When the machine at `side` wants to be woken, if it can be.
+    fn timeout(&self, side: Side) -> Option<Instant> {
+        if self.is_asleep(side) {
+            return None;
+        }
+        match side {
+            Side::Cnapt => self.cnapt.next_timeout(),
+            Side::Snapt => self.snapt.next_timeout(),
+        }
+    }
+
+    fn fire_timers(&mut self, side: Side) {
+        match side {
+            Side::Cnapt => self.cnapt.handle_timeout(self.now),
+            Side::Snapt => self.snapt.handle_timeout(self.now),
+        }
+    }
+
     fn happen(&mut self, what: Occurrence) {
+        if self.put_off(what) {
+            return;
+        }
         match what {
             Occurrence::Arrival { conduit, to } => self.arrive(conduit, to),
             Occurrence::Dialled { conduit, link } => self.dialled(conduit, link),
@@ -287,11 +398,39 @@ impl World {
             Occurrence::Decide => self.decide(),
             Occurrence::Keepalive { network, cuts } => self.keepalive(network, cuts),
             Occurrence::Abandon { conduit } => self.abandon(conduit),
+            Occurrence::Kill { conduit, told } => self.kill(conduit, told.as_slice()),
+            Occurrence::Ended { conduit, side } => self.ended(conduit, side),
+            Occurrence::NetworkLost(network) => self.cnapt.network_lost(network, self.now),
+            Occurrence::Return { network, cuts } => self.come_back(network, cuts),
+            Occurrence::Wake {
+                side,
+                nap,
+                timers_first,
+            } => self.wake_from(side, nap, timers_first),
+            Occurrence::Unacknowledged { nap } => self.unacknowledged(nap),
+        }
+    }
+
+    /// Keeps a line about every event from now on.
+    pub fn start_trace(&mut self) {
+        self.trace = Some(Vec::new());
+    }
+
+    /// The lines so far: when, who, what.
+    pub fn take_trace(&mut self) -> Vec<String> {
+        self.trace.take().unwrap_or_default()
+    }
+
+    /// Adds a line to the trace, if there is one.
+    pub(crate) fn say(&mut self, who: &str, what: impl FnOnce(&Self) -> String) {
+        if self.trace.is_some() {
+            let line = format!("{:>16} {who:<6} {}", self.now.to_string(), what(self));
+            self.trace.get_or_insert_default().push(line);
         }
     }
 
     /// This went wrong now.
-    pub const fn failure(&self, what: String) -> Broken {
+    pub fn failure(&self, what: String) -> Broken {
         Broken { at: self.now, what }
     }
 

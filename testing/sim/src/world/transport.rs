@@ -1,13 +1,16 @@
 //! Connections: how they come about, what passes, and how they end.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use handover_proto::session::{Close, NetworkId, SnaptPhase};
 use handover_proto::stream::Accepted;
 use handover_proto::wire::{Frame, Item};
 use handover_proto::{ConduitId, LinkNumber, Side, StreamId};
 
+use super::watch::{Watch, name};
 use super::{Dial, Occurrence, World, new_snapt};
-use crate::network::{Connection, Content, KEEPALIVE, NetworkState};
+use crate::network::{Connection, Content, NetworkState};
 
 /// The most bytes that one read of a connection gives.
 const READ_BYTES: u64 = 20_000;
@@ -35,7 +38,7 @@ impl World {
                 let conduit = ConduitId(self.next_conduit);
                 self.next_conduit += 1;
                 let control = matches!(link, Dial::Link(_));
-                let mut connection = Connection::new(id, control, self.run);
+                let mut connection = Connection::new(id, control, self.run, self.now);
                 connection.pipe_to(Side::Snapt).held = self.hold_new;
                 self.connections.insert(conduit, connection);
                 let up = self.now + network.there + network.back;
@@ -45,7 +48,7 @@ impl World {
                 let run = self.run;
                 self.schedule(self.now, Occurrence::DialFailed { link, run });
             }
-            NetworkState::Cut => {}
+            NetworkState::Cut | NetworkState::HalfCut(_) => {}
         }
     }
 
@@ -64,6 +67,13 @@ impl World {
         }
         connection.end(Side::Cnapt).open = true;
         connection.end(Side::Snapt).open = true;
+        self.say("world", |world| {
+            let network = world
+                .connections
+                .get(&conduit)
+                .map_or(0, |one| one.network.0);
+            format!("conduit {} is up over network {network}", conduit.0)
+        });
         match link {
             Dial::Link(number) => self.cnapt.control_up(number, conduit, self.now),
             Dial::Conduit(control) => self.cnapt.conduit_up(control, conduit),
@@ -82,7 +92,7 @@ impl World {
 
     /// Lets `side` send on a conduit as much as goes into its pipe.
     pub(super) fn pump(&mut self, side: Side, conduit: ConduitId) {
-        loop {
+        while !self.is_asleep(side) {
             let now = self.now;
             let streams = match side {
                 Side::Cnapt => self.cnapt.streams_mut(),
@@ -114,33 +124,60 @@ impl World {
         let pending = &mut connection.end(side).pending;
         let mut slices = [std::io::IoSlice::new(&[]); 8];
         let filled = pending.slices(&mut slices);
-        let mut bytes: Vec<u8> = slices[..filled]
-            .iter()
-            .flat_map(|one| one.to_vec())
-            .collect();
+        let mut bytes = Vec::with_capacity(pending.remaining());
+        for slice in &slices[..filled] {
+            bytes.extend_from_slice(slice);
+        }
         if !whole {
-            bytes.truncate(room.min(bytes.len()));
+            bytes.truncate(room);
         }
         if bytes.is_empty() {
             return false;
         }
         pending.advance(bytes.len());
+        if self.random.chance(self.split_percent) {
+            let at = self.random.below(bytes.len() as u64);
+            let rest = bytes.split_off(usize::try_from(at).unwrap_or(0));
+            if !bytes.is_empty() {
+                self.put(side, conduit, Content::Bytes(bytes));
+            }
+            bytes = rest;
+        }
         self.put(side, conduit, Content::Bytes(bytes));
         true
     }
 
-    fn put(&mut self, side: Side, conduit: ConduitId, content: Content) {
+    pub(super) fn put(&mut self, side: Side, conduit: ConduitId, content: Content) {
         let to = side.other();
         let now = self.now;
         let Some(connection) = self.connections.get_mut(&conduit) else {
             return;
         };
-        let delay = self
-            .networks
-            .get(connection.network.0)
-            .map_or(KEEPALIVE, |network| network.delay_to(to));
-        let arrives = connection.pipe_to(to).push(content, now + delay);
-        self.schedule(arrives, Occurrence::Arrival { conduit, to });
+        let Some(network) = self.networks.get(connection.network.0) else {
+            return;
+        };
+        let jitter = u64::try_from(network.jitter.as_micros()).unwrap_or(0);
+        let late = Duration::from_micros(self.random.below(jitter));
+        let idle = now.since(std::mem::replace(&mut connection.used, now));
+        let forgotten = !connection.dead && network.forgets.is_some_and(|most| idle > most);
+        let delay = network.delay_to(to) + late;
+        let pipe = connection.pipe_to(to);
+        let first = pipe.is_empty();
+        let arrives = pipe.push(content, now, delay);
+        if first {
+            self.schedule(arrives, Occurrence::Arrival { conduit, to });
+        }
+        if forgotten {
+            self.forget(conduit);
+        }
+    }
+
+    /// The NAT on the way has forgotten a connection: what is sent on it vanishes from now on.
+    pub(super) fn forget(&mut self, conduit: ConduitId) {
+        self.say("world", |_| {
+            format!("conduit {} is forgotten by the NAT", conduit.0)
+        });
+        self.kill(conduit, &[]);
     }
 
     /// A machine is through with a conduit.
@@ -152,8 +189,14 @@ impl World {
         else {
             return;
         };
+        let late = self
+            .networks
+            .get(connection.network.0)
+            .is_some_and(|network| network.late_resets);
         if how == Close::Reset {
-            connection.pipe_to(side.other()).reset();
+            if !late {
+                connection.pipe_to(side.other()).reset();
+            }
         } else {
             while self.write_some(side, conduit, true) {}
             if !rest.is_empty() {
@@ -175,31 +218,40 @@ impl World {
         }
     }
 
-    /// Something is at the end of a pipe, if the network lets it through.
+    /// The first thing in a pipe is at its end, if the network lets it through.
     pub(super) fn arrive(&mut self, conduit: ConduitId, to: Side) {
-        loop {
-            let now = self.now;
-            let Some(connection) = self.connections.get_mut(&conduit) else {
-                return;
-            };
-            let passes = !connection.dead
-                && self
-                    .networks
-                    .get(connection.network.0)
-                    .is_some_and(|network| network.state == NetworkState::Up);
-            if !passes {
-                return;
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(&conduit) else {
+            return;
+        };
+        let network = self.networks.get(connection.network.0);
+        let passes = network.is_some_and(|network| network.passes_to(to));
+        if connection.dead || !passes {
+            return;
+        }
+        let pipe = connection.pipe_to(to);
+        let Some((sent, content)) = pipe.pop(now) else {
+            return;
+        };
+        if let Some(next) = pipe.next_arrival() {
+            self.schedule(next, Occurrence::Arrival { conduit, to });
+        }
+        self.note_passage(to, sent);
+        match content {
+            Content::Bytes(bytes) => {
+                self.pump(to.other(), conduit);
+                self.receive(conduit, to, &bytes);
             }
-            let Some(content) = connection.pipe_to(to).pop(now) else {
-                return;
-            };
-            match content {
-                Content::Bytes(bytes) => {
-                    self.pump(to.other(), conduit);
-                    self.receive(conduit, to, &bytes);
-                }
-                Content::End => self.ended(conduit, to),
-            }
+            Content::End => self.ended(conduit, to),
+        }
+    }
+
+    /// `side` hears that a conduit ended, once it is awake.
+    pub(super) fn tell_end(&mut self, conduit: ConduitId, side: Side) {
+        if self.is_asleep(side) {
+            self.schedule(self.now, Occurrence::Ended { conduit, side });
+        } else {
+            self.ended(conduit, side);
         }
     }
 
@@ -212,6 +264,7 @@ impl World {
         if !open {
             return;
         }
+        self.say(name(side), |_| format!("conduit {} ended", conduit.0));
         self.shut(side, conduit);
         match side {
             Side::Cnapt => self.cnapt.conduit_ended(conduit, self.now),
@@ -227,6 +280,7 @@ impl World {
             }
             _ => return,
         }
+        self.watches[side as usize].heard(self.now);
         match side {
             Side::Cnapt => self.cnapt.heard(conduit, self.now),
             Side::Snapt => self.snapt.heard(conduit, self.now),
@@ -256,6 +310,7 @@ impl World {
                 return;
             };
             if side == Side::Snapt && self.snapt.is_held(conduit) {
+                self.unread.insert(conduit);
                 return;
             }
             let end = connection.end(side);
@@ -309,6 +364,10 @@ impl World {
 
     fn handle_frame(&mut self, conduit: ConduitId, side: Side, frame: Frame) {
         let now = self.now;
+        self.say(name(side), |_| {
+            format!("reads by conduit {}: {frame:?}", conduit.0)
+        });
+        self.check_frame(side, &frame);
         self.reading = Some(conduit);
         let greeted = self
             .connections
@@ -322,6 +381,7 @@ impl World {
                     let (run, timeout) = (self.snapt_run, self.switch_timeout);
                     self.snapt = new_snapt(run, self.session, timeout, &self.pools);
                     self.give_bugs();
+                    self.watches[Side::Snapt as usize] = Watch::new(now);
                 }
                 self.snapt.conduit_arrived(conduit, *hello, now);
                 Ok(())
@@ -338,6 +398,9 @@ impl World {
 
     fn handle_data(&mut self, side: Side, stream: StreamId, offset: u64, bytes: &[u8]) {
         let now = self.now;
+        self.say(name(side), |_| {
+            format!("reads Data {{ {stream}, {offset} + {} }}", bytes.len())
+        });
         match self.streams(side).accept_data(stream, offset, bytes, now) {
             Ok(Accepted::Deliverable) => self.deliverable.push(stream),
             Ok(Accepted::Stored | Accepted::Duplicate) => {}
@@ -369,7 +432,10 @@ impl World {
     }
 
     pub(super) fn abandon(&mut self, conduit: ConduitId) {
-        self.ended(conduit, Side::Cnapt);
-        self.ended(conduit, Side::Snapt);
+        if let Some(connection) = self.connections.get_mut(&conduit) {
+            connection.dead = true;
+        }
+        self.tell_end(conduit, Side::Cnapt);
+        self.tell_end(conduit, Side::Snapt);
     }
 }

@@ -1,0 +1,208 @@
+//! The kinds of what may strike a machine while it waits, and which cannot meet which wait.
+
+use std::fmt;
+
+use handover_proto::Side;
+use handover_proto::step::Step;
+
+use crate::script::Action;
+use crate::wait::Wait;
+
+/// A kind of event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// A client application connects.
+    Open,
+    /// The user orders a switch.
+    Order,
+    /// A network is cut, both ways.
+    Cut,
+    /// Only what goes to the SNAPT vanishes.
+    CutThere,
+    /// Only what goes to the CNAPT vanishes.
+    CutBack,
+    /// A network goes down, and the device knows it.
+    Down,
+    /// A network is back.
+    Restore,
+    /// Another address on the same network.
+    Readdress,
+    /// A network goes and is back with the same address.
+    Return,
+    /// A NAT forgets.
+    Forget,
+    /// Delay and jitter change.
+    Weather,
+    /// What comes to the CNAPT by a conduit is late.
+    LateBack,
+    /// What comes to the SNAPT by a conduit is late.
+    LateThere,
+    /// What was late comes.
+    Release,
+    /// A conduit dies and nobody hears of it.
+    Kill,
+    /// A conduit dies and the CNAPT hears of it.
+    KillCnapt,
+    /// A conduit dies and the SNAPT hears of it.
+    KillSnapt,
+    /// Conduits die one by one.
+    OneByOne,
+    /// The CNAPT's process ends and begins.
+    RestartCnapt,
+    /// The SNAPT's process ends and begins.
+    RestartSnapt,
+    /// The device dies.
+    CrashCnapt,
+    /// The server dies.
+    CrashSnapt,
+    /// The device sleeps: its clock jumps.
+    SleepCnapt,
+    /// The SNAPT's process is stopped: its clock jumps.
+    SleepSnapt,
+    /// An application resets.
+    Reset,
+    /// An application closes while bytes come to it.
+    Leave,
+    /// An application reads otherwise: slowly, not at all, everything.
+    Change,
+    /// The decision task falls silent, or answers again.
+    Silence,
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Self; 28] = [
+        Self::Open,
+        Self::Order,
+        Self::Cut,
+        Self::CutThere,
+        Self::CutBack,
+        Self::Down,
+        Self::Restore,
+        Self::Readdress,
+        Self::Return,
+        Self::Forget,
+        Self::Weather,
+        Self::LateBack,
+        Self::LateThere,
+        Self::Release,
+        Self::Kill,
+        Self::KillCnapt,
+        Self::KillSnapt,
+        Self::OneByOne,
+        Self::RestartCnapt,
+        Self::RestartSnapt,
+        Self::CrashCnapt,
+        Self::CrashSnapt,
+        Self::SleepCnapt,
+        Self::SleepSnapt,
+        Self::Reset,
+        Self::Leave,
+        Self::Change,
+        Self::Silence,
+    ];
+
+    /// Which kind an action is.
+    pub const fn of(action: &Action) -> Self {
+        match action {
+            Action::Open { .. } => Self::Open,
+            Action::Order(_) => Self::Order,
+            Action::Cut(_) => Self::Cut,
+            Action::HalfCut(_, Side::Snapt) => Self::CutThere,
+            Action::HalfCut(_, Side::Cnapt) => Self::CutBack,
+            Action::Down(_) => Self::Down,
+            Action::Restore(_) => Self::Restore,
+            Action::Readdress(_) => Self::Readdress,
+            Action::Return { .. } => Self::Return,
+            Action::Forget(_) => Self::Forget,
+            Action::Weather { .. } => Self::Weather,
+            Action::Hold(_, Side::Cnapt) => Self::LateBack,
+            Action::Hold(_, Side::Snapt) => Self::LateThere,
+            Action::Release => Self::Release,
+            Action::Kill(_, None) => Self::Kill,
+            Action::Kill(_, Some(Side::Cnapt)) => Self::KillCnapt,
+            Action::Kill(_, Some(Side::Snapt)) => Self::KillSnapt,
+            Action::KillOneByOne(..) => Self::OneByOne,
+            Action::Restart(Side::Cnapt) => Self::RestartCnapt,
+            Action::Restart(Side::Snapt) => Self::RestartSnapt,
+            Action::Crash(Side::Cnapt) => Self::CrashCnapt,
+            Action::Crash(Side::Snapt) => Self::CrashSnapt,
+            Action::Sleep {
+                side: Side::Cnapt, ..
+            } => Self::SleepCnapt,
+            Action::Sleep {
+                side: Side::Snapt, ..
+            } => Self::SleepSnapt,
+            Action::Reset(..) => Self::Reset,
+            Action::Leave(..) => Self::Leave,
+            Action::Change(..) => Self::Change,
+            Action::Silence => Self::Silence,
+        }
+    }
+
+    /// Whether it makes anything worse: an order, a new connection and a network that is back do not.
+    pub const fn disturbs(self) -> bool {
+        !matches!(
+            self,
+            Self::Open | Self::Order | Self::Restore | Self::Release
+        )
+    }
+
+    /// Why it cannot strike while a machine waits there, if it cannot.
+    pub fn impossible_at(self, wait: Wait) -> Option<&'static str> {
+        let row = IMPOSSIBLE
+            .iter()
+            .find(|(fault, waits, _)| *fault == self && waits.contains(&wait));
+        row.map(|(_, _, reason)| *reason)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(&format!("{self:?}"))
+    }
+}
+
+/// Where the CNAPT has closed the old link and has no new one yet.
+const WITHOUT_LINK: [Wait; 3] = [
+    Wait::At(Step::cnapt(28)),
+    Wait::At(Step::cnapt_star(16)),
+    Wait::Detached,
+];
+
+/// Where the CNAPT has nothing but a control channel: the others of a link are made when it carries.
+const WITH_CONTROL_ONLY: [Wait; 4] = [
+    Wait::At(Step::cnapt(30)),
+    Wait::At(Step::cnapt(33)),
+    Wait::At(Step::cnapt_star(18)),
+    Wait::At(Step::cnapt_star(21)),
+];
+
+/// The pairs that cannot be, each with its reason.
+const IMPOSSIBLE: [(Fault, &[Wait], &str); 5] = [
+    (
+        Fault::KillCnapt,
+        &WITHOUT_LINK,
+        "the CNAPT has no conduit of which it could hear",
+    ),
+    (
+        Fault::LateBack,
+        &WITHOUT_LINK,
+        "the CNAPT has no conduit by which anything could come to it",
+    ),
+    (
+        Fault::OneByOne,
+        &WITHOUT_LINK,
+        "the CNAPT has no conduits that could die",
+    ),
+    (
+        Fault::OneByOne,
+        &WITH_CONTROL_ONLY,
+        "the new link has no conduit but its control channel yet",
+    ),
+    (
+        Fault::OneByOne,
+        &[Wait::At(Step::snapt(20)), Wait::At(Step::snapt_star(12))],
+        "the CNAPT has ordered over a new link and has nothing else since",
+    ),
+];

@@ -1,0 +1,450 @@
+//! Writing the script of a seed.
+//!
+//! Some things happen at any time; others are an ambush: something brings a machine to a step where it
+//! waits, and a fault strikes it there. So every fault meets every wait after some ten thousand seeds.
+
+use std::time::Duration;
+
+use handover_proto::Side;
+use handover_proto::step::{Sequence, Step};
+
+use super::{Action, Conduit, Entry, Script, When, Which};
+use crate::application::{Closing, Plan, Reading};
+use crate::fault::Fault;
+use crate::network::Network;
+use crate::random::Random;
+use crate::wait::Wait;
+
+/// A trial lasts at least so long before it is calmed down.
+const SHORTEST: Duration = Duration::from_secs(60);
+
+/// Streams of one trial, at least.
+const STREAMS: u64 = 3;
+
+/// How often what is written at once travels in two pieces, in percent: it costs time.
+const SPLIT_PERCENT: u64 = 10;
+
+/// The first faults of a trial are one of each of these: in a world that is whole they always strike.
+const SURE: [&[Fault]; 2] = [
+    &[
+        Fault::Cut,
+        Fault::CutThere,
+        Fault::CutBack,
+        Fault::Down,
+        Fault::Readdress,
+        Fault::Return,
+        Fault::Weather,
+    ],
+    &[Fault::Silence, Fault::SleepCnapt, Fault::SleepSnapt],
+];
+
+/// Things that happen at any time in one trial, at most.
+const ANY_TIME: u64 = 12;
+
+/// Ambushes in one trial, at most.
+const AMBUSHES: u64 = 6;
+
+/// Where a machine waits only while a flight is read, or while one conduit is ahead of another: so
+/// seldom that an ambush there often comes to nothing.
+const BETWEEN_FRAMES: [Wait; 5] = [
+    Wait::At(Step::cnapt(13)),
+    Wait::At(Step::cnapt(33)),
+    Wait::At(Step::cnapt_star(21)),
+    Wait::At(Step::snapt(20)),
+    Wait::At(Step::snapt_star(12)),
+];
+
+/// How long an ambush waits for a machine to come to its step: the longest of the usual ways there.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The longest sleep: a night.
+const NIGHT: Duration = Duration::from_secs(8 * 60 * 60);
+
+impl Script {
+    /// The script of a seed.
+    pub fn of_seed(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let networks = (0..1 + random.below(100).div_ceil(40).min(2)).map(|_| network(&mut random));
+        let networks = networks.collect();
+        let mut script = Self {
+            seed: 0,
+            networks,
+            switch_timeout: switch_timeout(&mut random),
+            split_percent: SPLIT_PERCENT,
+            lasts: SHORTEST + random.duration(SHORTEST),
+            entries: Vec::new(),
+        };
+        script.seed = random.next();
+        script.open_some(&mut random);
+        for kind in SURE {
+            let fault = random.pick(kind).unwrap_or(Fault::Silence);
+            script.push_any_time(fault, &mut random);
+        }
+        let ambushes = 1 + random.below(AMBUSHES);
+        let between = random.below(ANY_TIME) / ambushes;
+        for _ in 0..ambushes {
+            for _ in 0..between {
+                let fault = any_fault(&mut random);
+                script.push_any_time(fault, &mut random);
+            }
+            script.push_ambush(&mut random);
+        }
+        script
+    }
+
+    fn push(&mut self, delay: Duration, action: Action) {
+        let when = When::After(delay);
+        self.entries.push(Entry { when, action });
+    }
+
+    fn open_some(&mut self, random: &mut Random) {
+        let long = random.duration(Duration::from_secs(2));
+        self.push(long, action(Fault::Open, random));
+        for _ in 1..STREAMS {
+            let delay = random.duration(Duration::from_secs(1));
+            self.push(delay, action(Fault::Open, random));
+        }
+    }
+
+    fn push_any_time(&mut self, fault: Fault, random: &mut Random) {
+        let delay = if random.chance(30) {
+            Duration::from_millis(random.below(8_000))
+        } else {
+            random.duration(Duration::from_secs(4))
+        };
+        self.push(delay, action(fault, random));
+    }
+
+    fn push_ambush(&mut self, random: &mut Random) {
+        let pick = |random: &mut Random, count: usize| {
+            usize::try_from(random.below(count as u64)).unwrap_or(0)
+        };
+        let mut wait = Wait::ALL[pick(random, Wait::ALL.len())];
+        if !between_frames(wait) && random.chance(40) {
+            wait = BETWEEN_FRAMES[pick(random, BETWEEN_FRAMES.len())];
+        }
+        let fault = Fault::ALL[pick(random, Fault::ALL.len())];
+        if random.chance(70) {
+            self.mend(random);
+        }
+        if between_frames(wait) {
+            self.fall_apart(random);
+        }
+        let way = way_to(wait, random);
+        self.prepare(fault, random);
+        for action in &way {
+            let delay = random.duration(Duration::from_millis(500));
+            self.push(delay, *action);
+        }
+        let later = if random.chance(50) || between_frames(wait) {
+            Duration::ZERO
+        } else {
+            random.duration(Duration::from_secs(1))
+        };
+        let when = When::At {
+            wait,
+            patience: PATIENCE,
+            later,
+        };
+        let action = action(fault, random);
+        self.entries.push(Entry { when, action });
+        if way.iter().any(|one| matches!(one, Action::Silence)) {
+            self.push(random.duration(PATIENCE), Action::Silence);
+        }
+    }
+
+    /// A world that is whole again and has something to do, so that the way to the step is open.
+    fn mend(&mut self, random: &mut Random) {
+        self.push(Duration::ZERO, Action::Release);
+        for number in 0..self.networks.len() {
+            self.push(Duration::ZERO, Action::Restore(number));
+        }
+        let when = When::At {
+            wait: Wait::Attached(Side::Cnapt),
+            patience: PATIENCE,
+            later: random.duration(Duration::from_secs(1)),
+        };
+        let action = action(Fault::Open, random);
+        self.entries.push(Entry { when, action });
+    }
+
+    /// Every flight travels in pieces, and not all of them take the same time.
+    fn fall_apart(&mut self, random: &mut Random) {
+        self.split_percent = 100;
+        for network in &mut self.networks {
+            network.jitter += random.duration(Duration::from_millis(300));
+        }
+    }
+
+    /// What has to be there before `fault` can strike anything.
+    fn prepare(&mut self, fault: Fault, random: &mut Random) {
+        match fault {
+            Fault::Release => {
+                let late = [Fault::LateBack, Fault::LateThere][usize::from(random.chance(50))];
+                self.push(Duration::ZERO, action(late, random));
+            }
+            Fault::Restore => {
+                let away = [Action::Cut, Action::Down][usize::from(random.chance(50))];
+                self.push(Duration::ZERO, away(which(random)));
+            }
+            Fault::Open
+            | Fault::Order
+            | Fault::Cut
+            | Fault::CutThere
+            | Fault::CutBack
+            | Fault::Down
+            | Fault::Readdress
+            | Fault::Return
+            | Fault::Forget
+            | Fault::Weather
+            | Fault::LateBack
+            | Fault::LateThere
+            | Fault::Kill
+            | Fault::KillCnapt
+            | Fault::KillSnapt
+            | Fault::OneByOne
+            | Fault::RestartCnapt
+            | Fault::RestartSnapt
+            | Fault::CrashCnapt
+            | Fault::CrashSnapt
+            | Fault::SleepCnapt
+            | Fault::SleepSnapt
+            | Fault::Reset
+            | Fault::Leave
+            | Fault::Change
+            | Fault::Silence => {}
+        }
+    }
+}
+
+fn network(random: &mut Random) -> Network {
+    let mut network = Network::new(random.duration(Duration::from_millis(300)));
+    network.back = random.duration(Duration::from_millis(300));
+    if random.chance(40) {
+        network.jitter = random.duration(Duration::from_millis(300));
+    }
+    if random.chance(20) {
+        network.forgets = Some(Duration::from_millis(2_000 + random.below(60_000)));
+    }
+    network.late_resets = random.chance(50);
+    network
+}
+
+fn switch_timeout(random: &mut Random) -> Duration {
+    if random.chance(15) {
+        Duration::from_millis(1_000 + random.below(60_000))
+    } else {
+        Duration::from_secs(24 * 60 * 60)
+    }
+}
+
+fn between_frames(wait: Wait) -> bool {
+    BETWEEN_FRAMES.contains(&wait)
+}
+
+/// What brings a machine to where it is to wait.
+fn way_to(wait: Wait, random: &mut Random) -> Vec<Action> {
+    let number = small(random);
+    let lost = if random.chance(50) {
+        Action::Kill(Conduit::Control, Some(Side::Cnapt))
+    } else {
+        Action::Down(Which::Current)
+    };
+    match wait {
+        Wait::At(step) => match step.sequence() {
+            Sequence::Cnapt if step == Step::cnapt(7) => {
+                vec![Action::Silence, Action::Order(number)]
+            }
+            Sequence::Cnapt | Sequence::Snapt => vec![Action::Order(number)],
+            // With conduits that still stand: a planned switch that the SNAPT does not answer.
+            Sequence::CnaptStar if step == Step::cnapt_star(7) && random.chance(50) => vec![
+                Action::Silence,
+                Action::Order(number),
+                Action::Cut(Which::Current),
+            ],
+            Sequence::CnaptStar if step == Step::cnapt_star(7) => vec![Action::Silence, lost],
+            Sequence::CnaptStar => vec![lost],
+            Sequence::SnaptStar if step == Step::snapt_star(0) => {
+                vec![Action::Kill(Conduit::Control, Some(Side::Snapt))]
+            }
+            Sequence::SnaptStar => vec![lost],
+        },
+        Wait::Attached(_) => Vec::new(),
+        Wait::Detached => (0..3)
+            .map(|number| Action::Down(Which::Nth(number)))
+            .collect(),
+        Wait::New => vec![if random.chance(50) {
+            Action::Restart(Side::Snapt)
+        } else {
+            Action::Crash(Side::Snapt)
+        }],
+    }
+}
+
+/// Something that makes the world worse.
+fn disturbing(random: &mut Random) -> Fault {
+    let all: Vec<Fault> = Fault::ALL
+        .into_iter()
+        .filter(|fault| fault.disturbs())
+        .collect();
+    let one = random.pick(&all).unwrap_or(Fault::Cut);
+    // A restart ends all streams, and nothing is learnt from them any more.
+    let costly = matches!(
+        one,
+        Fault::RestartCnapt | Fault::RestartSnapt | Fault::CrashCnapt | Fault::CrashSnapt
+    );
+    if costly && random.chance(70) {
+        return Fault::Cut;
+    }
+    one
+}
+
+/// Connections and orders often, networks that are back as often as others that go.
+fn any_fault(random: &mut Random) -> Fault {
+    match random.below(10) {
+        0 | 1 => Fault::Open,
+        2 | 3 => Fault::Order,
+        4 | 5 => Fault::Restore,
+        6 => Fault::Release,
+        _ => disturbing(random),
+    }
+}
+
+fn action(fault: Fault, random: &mut Random) -> Action {
+    match fault {
+        Fault::Open => Action::Open {
+            client: plan(random, false),
+            server: plan(random, true),
+        },
+        Fault::Order => Action::Order(small(random)),
+        Fault::Cut => Action::Cut(which(random)),
+        Fault::CutThere => Action::HalfCut(which(random), Side::Snapt),
+        Fault::CutBack => Action::HalfCut(which(random), Side::Cnapt),
+        Fault::Down => Action::Down(which(random)),
+        Fault::Restore => Action::Restore(small(random)),
+        Fault::Readdress => Action::Readdress(which(random)),
+        Fault::Return => Action::Return {
+            network: which(random),
+            away: random.duration(Duration::from_secs(40)),
+            told: random.chance(50),
+        },
+        Fault::Forget => Action::Forget(which(random)),
+        Fault::Weather => Action::Weather {
+            network: which(random),
+            there: random.duration(Duration::from_secs(1)),
+            back: random.duration(Duration::from_secs(1)),
+            jitter: random.duration(Duration::from_secs(1)),
+        },
+        Fault::LateBack => Action::Hold(conduit(Side::Cnapt, random), Side::Cnapt),
+        Fault::LateThere => Action::Hold(conduit(Side::Snapt, random), Side::Snapt),
+        Fault::Release => Action::Release,
+        Fault::Kill => Action::Kill(conduit(side(random), random), None),
+        Fault::KillCnapt => Action::Kill(conduit(Side::Cnapt, random), Some(Side::Cnapt)),
+        Fault::KillSnapt => Action::Kill(conduit(Side::Snapt, random), Some(Side::Snapt)),
+        Fault::OneByOne => {
+            let told = [None, Some(Side::Cnapt), Some(Side::Snapt)];
+            let told = random.pick(&told).unwrap_or_default();
+            Action::KillOneByOne(random.duration(Duration::from_secs(1)), told)
+        }
+        Fault::RestartCnapt => Action::Restart(Side::Cnapt),
+        Fault::RestartSnapt => Action::Restart(Side::Snapt),
+        Fault::CrashCnapt => Action::Crash(Side::Cnapt),
+        Fault::CrashSnapt => Action::Crash(Side::Snapt),
+        Fault::SleepCnapt => sleep(Side::Cnapt, random),
+        Fault::SleepSnapt => sleep(Side::Snapt, random),
+        Fault::Reset => Action::Reset(small(random), side(random)),
+        Fault::Leave => Action::Leave(small(random), side(random)),
+        Fault::Change => {
+            let (reading, closing) = (reading(random), closing(random));
+            Action::Change(small(random), side(random), reading, closing)
+        }
+        Fault::Silence => Action::Silence,
+    }
+}
+
+/// A number to choose by: there are few of anything.
+fn small(random: &mut Random) -> usize {
+    usize::try_from(random.below(16)).unwrap_or(0)
+}
+
+fn side(random: &mut Random) -> Side {
+    if random.chance(50) {
+        Side::Cnapt
+    } else {
+        Side::Snapt
+    }
+}
+
+fn which(random: &mut Random) -> Which {
+    match random.below(3) {
+        0 => Which::Current,
+        1 => Which::Target,
+        _ => Which::Nth(small(random)),
+    }
+}
+
+/// The control channel as often as all others together: more depends on it.
+fn conduit(side: Side, random: &mut Random) -> Conduit {
+    if random.chance(50) {
+        Conduit::Control
+    } else {
+        Conduit::Nth(side, small(random))
+    }
+}
+
+fn sleep(side: Side, random: &mut Random) -> Action {
+    let most = match random.below(10) {
+        0..6 => Duration::from_secs(30),
+        6..9 => Duration::from_secs(600),
+        _ => NIGHT,
+    };
+    let length =
+        Duration::from_millis(1) + most * u32::try_from(random.below(100)).unwrap_or(0) / 99;
+    let timers_first = random.chance(50);
+    Action::Sleep {
+        side,
+        length,
+        timers_first,
+    }
+}
+
+fn size(random: &mut Random) -> u64 {
+    let magnitude = random.below(20);
+    random.below(1 << magnitude)
+}
+
+/// Not shorter: a reader or writer that wakes more often only costs time.
+fn interval(random: &mut Random) -> Duration {
+    Duration::from_millis(20) + random.duration(Duration::from_millis(500))
+}
+
+fn closing(random: &mut Random) -> Closing {
+    match random.below(20) {
+        0 => Closing::Reset,
+        1..5 => Closing::Never,
+        _ => Closing::Fin,
+    }
+}
+
+fn reading(random: &mut Random) -> Reading {
+    match random.below(6) {
+        0 => Reading::Still,
+        1 => Reading::Slow(1 + size(random), interval(random)),
+        _ => Reading::All,
+    }
+}
+
+fn plan(random: &mut Random, server: bool) -> Plan {
+    let plan = match random.below(3) {
+        0 if server => Plan::echo(),
+        _ => Plan::send(size(random)),
+    };
+    let plan = plan.closing(closing(random)).reading(reading(random));
+    if random.chance(40) {
+        // So that it is over before the trial is.
+        let least = plan.write / 300;
+        plan.paced(1 + least.max(size(random) / 8), interval(random))
+    } else {
+        plan
+    }
+}

@@ -1,0 +1,214 @@
+//! A trial as data: what the world is like, and what happens in it, when.
+//!
+//! A [`Script`] follows from its seed alone ([`Script::of_seed`]), is played ([`Script::play`]) and, if
+//! something breaks, made shorter ([`Script::shrink`]). Everything that is left to chance stands in it
+//! as a number, and an entry names what it strikes by its place among what is there then, so that any
+//! part of a script is a script again. Printed, it reads like this:
+//!
+//! ```text
+//! network 0: 12 ms there, 30 ms back
+//! switch timeout 86400s; calm after 0ns; 10 % in two pieces, by 8441
+//!   after 14ms                                   Open { client: Plan { .. }, server: Plan { .. } }
+//!   after 3µs                                    Order(0)
+//!   at CNAPT-14, within 10s, + 0ns               Cut(Current)
+//! ```
+//!
+//! An entry waits for its time, counted from the entry before, or until a machine waits at a step of
+//! the spec; if it does not come there in time, the entry happens all the same.
+
+mod act;
+mod generate;
+mod play;
+mod shrink;
+
+use std::fmt;
+use std::time::Duration;
+
+use handover_proto::Side;
+
+pub use shrink::Shrunk;
+
+use crate::application::{Closing, Plan, Reading};
+use crate::network::Network;
+use crate::wait::Wait;
+
+/// What a trial is.
+#[derive(Clone, Debug)]
+pub struct Script {
+    /// What the world itself leaves to chance: how reads fall into pieces.
+    pub seed: u64,
+    /// The networks, all up at first.
+    pub networks: Vec<Network>,
+    /// How long the SNAPT keeps the session of a silent CNAPT.
+    pub switch_timeout: Duration,
+    /// How often what is written at once travels in two pieces, in percent.
+    pub split_percent: u64,
+    /// When the world is calmed down, at the earliest.
+    pub lasts: Duration,
+    /// What happens, one after the other.
+    pub entries: Vec<Entry>,
+}
+
+/// One thing that happens.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// When.
+    pub when: When,
+    /// What.
+    pub action: Action,
+}
+
+/// When an entry happens.
+#[derive(Clone, Copy, Debug)]
+pub enum When {
+    /// So long after the one before.
+    After(Duration),
+    /// As soon as a machine waits there, and a little later; at the latest after the patience.
+    At {
+        /// Where it has to wait.
+        wait: Wait,
+        /// How long that is waited for.
+        patience: Duration,
+        /// How much later.
+        later: Duration,
+    },
+}
+
+/// Which network an entry means.
+#[derive(Clone, Copy, Debug)]
+pub enum Which {
+    /// The one that carries, or did last.
+    Current,
+    /// The one that a switch is going to; without a switch the current one.
+    Target,
+    /// Any, by number.
+    Nth(usize),
+}
+
+/// Which conduit an entry means.
+#[derive(Clone, Copy, Debug)]
+pub enum Conduit {
+    /// The newest control channel.
+    Control,
+    /// Any that is open at this side, by number.
+    Nth(Side, usize),
+}
+
+/// What may happen.
+#[derive(Clone, Copy, Debug)]
+pub enum Action {
+    /// A client application connects.
+    Open {
+        /// What it does.
+        client: Plan,
+        /// What the server application does.
+        server: Plan,
+    },
+    /// The user orders a switch to one of the networks that do not carry, by number.
+    Order(usize),
+    /// Nothing passes over a network, and nobody is told.
+    Cut(Which),
+    /// Nothing passes to this side.
+    HalfCut(Which, Side),
+    /// A network goes down, and the device knows it.
+    Down(Which),
+    /// A network is back; which of those that are not up, by number.
+    Restore(usize),
+    /// The device's address on a network changes.
+    Readdress(Which),
+    /// A network goes away and is back with the same address.
+    Return {
+        /// Which.
+        network: Which,
+        /// For how long it is away.
+        away: Duration,
+        /// The device knows it.
+        told: bool,
+    },
+    /// The NAT of a network forgets all connections.
+    Forget(Which),
+    /// A network becomes another: slower, faster, less steady.
+    Weather {
+        /// Which.
+        network: Which,
+        /// From the device to the server.
+        there: Duration,
+        /// Back.
+        back: Duration,
+        /// How much longer either may take.
+        jitter: Duration,
+    },
+    /// What comes to this side by a conduit is late.
+    Hold(Conduit, Side),
+    /// All that is late comes.
+    Release,
+    /// A conduit dies with what is in it; the CNAPT, the SNAPT, or neither hears of it at once.
+    Kill(Conduit, Option<Side>),
+    /// All conduits but the control channel die, one after the other.
+    KillOneByOne(Duration, Option<Side>),
+    /// A module's process ends and a new one begins.
+    Restart(Side),
+    /// A module's host dies and starts anew, and no connection is ended.
+    Crash(Side),
+    /// The device sleeps, or the SNAPT's process is stopped.
+    Sleep {
+        /// Which module stands still.
+        side: Side,
+        /// For how long.
+        length: Duration,
+        /// When it goes on, its timers fire before it reads.
+        timers_first: bool,
+    },
+    /// An application resets its connection; which of those so far, by number.
+    Reset(usize, Side),
+    /// An application closes its connection while bytes are on their way to it.
+    Leave(usize, Side),
+    /// An application changes how it reads, and how it ends.
+    Change(usize, Side, Reading, Closing),
+    /// The decision task falls silent, or answers again.
+    Silence,
+}
+
+impl fmt::Display for Script {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, network) in self.networks.iter().enumerate() {
+            write!(
+                formatter,
+                "network {index}: {:?} there, {:?} back",
+                network.there, network.back
+            )?;
+            if !network.jitter.is_zero() {
+                write!(formatter, ", jitter {:?}", network.jitter)?;
+            }
+            if let Some(most) = network.forgets {
+                write!(formatter, ", its NAT forgets after {most:?}")?;
+            }
+            if network.late_resets {
+                formatter.write_str(", what was sent arrives before a reset")?;
+            }
+            writeln!(formatter)?;
+        }
+        writeln!(
+            formatter,
+            "switch timeout {:?}; calm after {:?}; {} % in two pieces, by {}",
+            self.switch_timeout, self.lasts, self.split_percent, self.seed
+        )?;
+        self.entries
+            .iter()
+            .try_for_each(|entry| writeln!(formatter, "  {entry}"))
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let when = match self.when {
+            When::After(delay) => format!("after {delay:?}"),
+            When::At {
+                wait,
+                patience,
+                later,
+            } => format!("at {}, within {patience:?}, + {later:?}", wait.full_name()),
+        };
+        write!(formatter, "{when:<44} {:?}", self.action)
+    }
+}

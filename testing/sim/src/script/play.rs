@@ -1,0 +1,110 @@
+//! Playing a script: everything happens, then nothing disturbs any more and all must come to its end.
+
+use std::time::Duration;
+
+use handover_proto::Side;
+
+use super::act::Stage;
+use super::{Script, When};
+use crate::application::{Closing, Reading};
+use crate::coverage::Coverage;
+use crate::fault::Fault;
+use crate::network::KEEPALIVE;
+use crate::world::{Broken, World};
+
+/// How long everything may take to come to an end once nothing disturbs it any more: the keepalive,
+/// some failed dials and retries, and the slowest network.
+const CALM: Duration = Duration::from_secs(240);
+
+/// The operating systems have given up by then what they will give up.
+const LEFTOVERS: Duration = KEEPALIVE.saturating_mul(2);
+
+impl Script {
+    /// Plays it.
+    ///
+    /// # Errors
+    ///
+    /// If an invariant breaks, or the world does not come to its end.
+    pub fn play(&self) -> Result<Coverage, Broken> {
+        self.play_in(&mut self.stage())
+    }
+
+    /// Plays it and tells every event, one line each.
+    pub fn trace(&self) -> (Vec<String>, Result<Coverage, Broken>) {
+        let mut stage = self.stage();
+        stage.world.start_trace();
+        let outcome = self.play_in(&mut stage);
+        (stage.world.take_trace(), outcome)
+    }
+
+    fn stage(&self) -> Stage {
+        let mut world = World::new(self.seed, self.networks.clone());
+        world.set_switch_timeout(self.switch_timeout);
+        world.split_percent = self.split_percent;
+        world.start();
+        Stage {
+            world,
+            keys: Vec::new(),
+        }
+    }
+
+    fn play_in(&self, stage: &mut Stage) -> Result<Coverage, Broken> {
+        let mut coverage = Coverage::default();
+        let began = stage.world.now();
+        for entry in &self.entries {
+            stage.await_time(entry.when)?;
+            let waits = [Side::Cnapt, Side::Snapt].map(|side| stage.world.wait(side));
+            stage.world.say("script", |_| format!("{:?}", entry.action));
+            if stage.act(&entry.action)? {
+                coverage.strike(Fault::of(&entry.action), waits);
+            }
+        }
+        let passed = stage.world.now().since(began);
+        stage.world.run_for(self.lasts.saturating_sub(passed))?;
+        let lasted = stage.world.now().since(began);
+        stage.calm_down();
+        stage.world.finish(CALM)?;
+        stage.world.run_for(LEFTOVERS)?;
+        stage.world.check_calm()?;
+        stage.world.check_leftovers()?;
+        coverage.conclude(&stage.world, lasted);
+        Ok(coverage)
+    }
+}
+
+impl Stage {
+    fn await_time(&mut self, when: When) -> Result<(), Broken> {
+        match when {
+            When::After(delay) => self.world.run_for(delay),
+            When::At {
+                wait,
+                patience,
+                later,
+            } => {
+                let there = move |world: &World| world.wait(wait.side()) == Some(wait);
+                self.world.comes_about(patience, there)?;
+                self.world.run_for(later)
+            }
+        }
+    }
+
+    /// Nothing disturbs any more, and every application reads all and comes to its end.
+    fn calm_down(&mut self) {
+        let world = &mut self.world;
+        world.say("script", |_| "calm".to_owned());
+        world.decision_answers = true;
+        for side in [Side::Cnapt, Side::Snapt] {
+            world.wake(side, false);
+        }
+        for network in 0..world.networks.len() {
+            world.networks[network].forgets = None;
+            world.restore(network);
+        }
+        world.release_all();
+        for key in &self.keys {
+            for side in [Side::Cnapt, Side::Snapt] {
+                world.change(*key, side, Reading::All, Closing::Fin);
+            }
+        }
+    }
+}
