@@ -231,8 +231,6 @@ pub struct Conversation {
     pub(crate) server_plan: Plan,
     /// When the client application connected.
     pub(crate) opened: Instant,
-    /// Which session the CNAPT believed in then.
-    pub(crate) session: Option<u64>,
     /// How often the request was run.
     pub connects: u32,
     /// Something happened that may reset it: an application did, or a module restarted.

@@ -180,8 +180,10 @@ impl Script {
     fn prepare(&mut self, fault: Fault, random: &mut Random) {
         match fault {
             Fault::Release => {
-                let late = [Fault::LateBack, Fault::LateThere][usize::from(random.chance(50))];
-                self.push(Duration::ZERO, action(late, random));
+                // Not the control channel: without it there is no way to any step.
+                let side = side(random);
+                let late = Action::Hold(Conduit::Nth(side, small(random)), side);
+                self.push(Duration::ZERO, late);
             }
             Fault::Restore => {
                 let away = [Action::Cut, Action::Down][usize::from(random.chance(50))];

@@ -345,7 +345,6 @@ impl World {
                 conversation.excused = true;
             }
         }
-        self.session_lost = Some(self.now);
         self.snapt_run += 1;
         self.session = 1 + self.snapt_run * 1_000;
         self.pools[1] = Default::default();
@@ -410,7 +409,6 @@ impl World {
             server: None,
             server_plan: server,
             opened: now,
-            session: self.cnapt.session(),
             connects: 0,
             excused: false,
         };

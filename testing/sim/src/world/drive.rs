@@ -57,6 +57,7 @@ impl World {
                 Output::Event(event) => self.note(side, event),
             }
         }
+        self.believed = self.cnapt.session();
         self.watch(side);
     }
 
@@ -69,7 +70,6 @@ impl World {
                 self.schedule(self.now + DECISION, Occurrence::Decide);
             }
             Event::Released { .. } => {
-                self.session_lost = Some(self.now);
                 self.excuse_all();
             }
             Event::Switched(_) | Event::Began { .. } => self.attempts = 0,
@@ -209,7 +209,7 @@ impl World {
         if self.application(side, stream).is_none() {
             return;
         }
-        while self.serve(side, stream) {}
+        while self.broken.is_none() && self.serve(side, stream) {}
     }
 
     /// One piece goes to the application. Says whether there was one.
@@ -349,11 +349,7 @@ impl World {
             code::RESET => other.is_some_and(|other| other.broken_off),
             code::CANNOT_DELIVER => other.is_some_and(|other| other.left || other.broken_off),
             code::SESSION_LOST if side == Side::Cnapt => {
-                let over = |session| session != self.session;
-                let lost = self
-                    .session_lost
-                    .is_some_and(|at| at >= conversation.opened);
-                lost || conversation.session.is_some_and(over)
+                self.believed.is_some_and(|session| session != self.session)
             }
             code::SESSION_LOST => key.run != self.run || self.snapt.phase() == SnaptPhase::Released,
             code::TIMED_OUT => {

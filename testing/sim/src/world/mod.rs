@@ -177,8 +177,8 @@ pub struct World {
     pub automatic: bool,
     /// How many networks the decision task has tried since the session last ran.
     attempts: usize,
-    /// When the SNAPT forgot a session last.
-    session_lost: Option<Instant>,
+    /// The session that the CNAPT believed in until the call that is going on.
+    believed: Option<u64>,
     /// How often what is written at once travels in two pieces, in percent.
     pub split_percent: u64,
     sleeps: [Sleep; 2],
@@ -224,7 +224,7 @@ impl World {
             decision_answers: true,
             automatic: true,
             attempts: 0,
-            session_lost: None,
+            believed: None,
             split_percent: 0,
             sleeps: Default::default(),
             watches: [(); 2].map(|()| Watch::new(BEGINNING)),

@@ -71,7 +71,8 @@ impl World {
             self.say(name(side), |_| format!("{step:<9} {}", step.text()));
         }
         if let Some((last, step)) = wrong {
-            self.break_with(format!("{step} behind {last:?} is no path of the spec"));
+            let last = last.map_or_else(|| "the beginning".to_owned(), |last| last.to_string());
+            self.break_with(format!("{step} behind {last} is no path of the spec"));
         }
         let before = self.watches[side as usize].wait;
         if wait == Some(Wait::Attached(side)) && wait != before && !complete && !cut_short {
