@@ -3,6 +3,7 @@
 //! What an application writes is a function of the conversation, the direction and the offset, so
 //! that the reader can check each byte on arrival and nothing has to be kept.
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -114,6 +115,27 @@ impl Plan {
             pace: Some((bytes, interval)),
             ..self
         }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.echo {
+            formatter.write_str("echoes")?;
+        } else {
+            write!(formatter, "writes {}", self.write)?;
+        }
+        if self.after > 0 {
+            write!(formatter, " once it has read {}", self.after)?;
+        }
+        if let Some((bytes, interval)) = self.pace {
+            write!(formatter, ", {bytes} in {interval:?}")?;
+        }
+        write!(
+            formatter,
+            ", then {:?}, reads {:?}",
+            self.closing, self.reading
+        )
     }
 }
 

@@ -206,3 +206,16 @@ const IMPOSSIBLE: [(Fault, &[Wait], &str); 5] = [
         "the CNAPT has ordered over a new link and has nothing else since",
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_of_faults_is_complete_and_in_order() {
+        for (index, fault) in Fault::ALL.into_iter().enumerate() {
+            assert_eq!(fault as usize, index);
+        }
+        assert_eq!(Fault::Silence as usize + 1, Fault::ALL.len());
+    }
+}

@@ -8,7 +8,7 @@
 //! ```text
 //! network 0: 12 ms there, 30 ms back
 //! switch timeout 86400s; calm after 0ns; 10 % in two pieces, by 8441
-//!   after 14ms                                   Open { client: Plan { .. }, server: Plan { .. } }
+//!   after 14ms                                   Open: client writes 4000, then Fin, reads All; server …
 //!   after 3µs                                    Order(0)
 //!   at CNAPT-14, within 10s, + 0ns               Cut(Current)
 //! ```
@@ -209,6 +209,13 @@ impl fmt::Display for Entry {
                 later,
             } => format!("at {}, within {patience:?}, + {later:?}", wait.full_name()),
         };
-        write!(formatter, "{when:<44} {:?}", self.action)
+        if let Action::Open { client, server } = self.action {
+            write!(
+                formatter,
+                "{when:<44} Open: client {client}; server {server}"
+            )
+        } else {
+            write!(formatter, "{when:<44} {:?}", self.action)
+        }
     }
 }

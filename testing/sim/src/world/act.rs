@@ -98,6 +98,7 @@ impl World {
             one.state = state;
             one.cuts += 1;
             let cuts = one.cuts;
+            self.say("world", |_| format!("network {network} is {state:?}"));
             let network = NetworkId(network);
             self.schedule(
                 self.now + KEEPALIVE,
@@ -111,6 +112,7 @@ impl World {
         if let Some(one) = self.networks.get_mut(network) {
             one.state = NetworkState::Up;
         }
+        self.say("world", |_| format!("network {network} is Up"));
         let stalled: Vec<ConduitId> = self
             .connections
             .iter()
@@ -178,6 +180,7 @@ impl World {
 
     /// A connection dies with everything that is under way on it; these sides hear of it now.
     pub fn kill(&mut self, conduit: ConduitId, told: &[Side]) {
+        self.say("world", |_| format!("conduit {} dies", conduit.0));
         let Some(connection) = self.connections.get_mut(&conduit) else {
             return;
         };

@@ -9,7 +9,7 @@ use handover_proto::wire::{Frame, Item};
 use handover_proto::{ConduitId, LinkNumber, Side, StreamId};
 
 use super::watch::{Watch, name};
-use super::{Dial, Occurrence, World, new_snapt};
+use super::{CNAPT, Dial, Occurrence, World, new_snapt};
 use crate::network::{Connection, Content, NetworkState};
 
 /// The most bytes that one read of a connection gives.
@@ -365,7 +365,8 @@ impl World {
     fn handle_frame(&mut self, conduit: ConduitId, side: Side, frame: Frame) {
         let now = self.now;
         self.say(name(side), |_| {
-            format!("reads by conduit {}: {frame:?}", conduit.0)
+            let text = format!("{frame:?}").replace(&format!("{CNAPT:?}"), "ours");
+            format!("reads by conduit {}: {text}", conduit.0)
         });
         self.check_frame(side, &frame);
         self.reading = Some(conduit);
