@@ -5,6 +5,7 @@
 //! feature `deliberate-bugs`, which `handover-sim` alone asks for, can a bug be chosen; without it [`Bugs`]
 //! is empty, [`Bugs::has`] is the constant `false`, and the compiler removes what hangs on it.
 
+#[cfg(feature = "deliberate-bugs")]
 use crate::Side;
 use crate::step::Step;
 

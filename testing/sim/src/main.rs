@@ -1,5 +1,8 @@
 //! `handover-sim`: plays the trials of many seeds on all cores, says what they came across, and makes a
-//! short script of the first that fails.
+//! short script of the first that fails. `handover-sim model` explores every order of events in a small
+//! world, `handover-sim bugs` leaves out one rule at a time and says how soon each is missed.
+
+mod bugs;
 
 use std::io::Write;
 use std::num::NonZero;
@@ -9,7 +12,8 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use clap::error::ErrorKind;
-use clap::{CommandFactory as _, Parser};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use handover_sim::model::{Configuration, explore};
 use handover_sim::{Coverage, Fault, Script, Wait};
 
 /// Plays seeded trials of both machines in virtual time.
@@ -17,9 +21,48 @@ use handover_sim::{Coverage, Fault, Script, Wait};
 /// Exit status: 0 if every invariant held, 1 if one broke (or, with --require-coverage, a fault did not
 /// meet a wait), 2 for misuse.
 #[derive(Debug, Parser)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     #[command(flatten)]
     trials: Trials,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Explores everything that can happen to both machines in a small world.
+    Model(Model),
+    /// Leaves out one rule at a time, and says after how many seeds and states it is missed.
+    Bugs(bugs::Bugs),
+}
+
+#[derive(Debug, clap::Args)]
+struct Model {
+    /// Conduits that a link may have beside its control channel.
+    #[arg(long, default_value_t = Configuration::WHOLE.conduits)]
+    conduits: usize,
+    /// Connections that may die, at any step.
+    #[arg(long, default_value_t = Configuration::WHOLE.deaths)]
+    deaths: u8,
+    /// Switches that the user may order.
+    #[arg(long, default_value_t = Configuration::WHOLE.orders)]
+    orders: u8,
+    /// Modules that may start anew.
+    #[arg(long, default_value_t = Configuration::WHOLE.restarts)]
+    restarts: u8,
+    /// Bounds that may pass while something is still under way.
+    #[arg(long, default_value_t = Configuration::WHOLE.early)]
+    early: u8,
+    /// Connections at the start, the second with a reader that stands still: 1 or 2.
+    #[arg(long, default_value_t = Configuration::WHOLE.streams, value_parser = clap::value_parser!(u8).range(1..=2))]
+    streams: u8,
+    /// Connections that are opened later, at any time.
+    #[arg(long, default_value_t = Configuration::WHOLE.late)]
+    late: u8,
+    /// Gives up beyond so many states.
+    #[arg(long, default_value_t = 200_000_000)]
+    most: usize,
 }
 
 #[derive(Debug, clap::Args)]
@@ -39,23 +82,56 @@ struct Trials {
 }
 
 fn main() -> anyhow::Result<ExitCode> {
-    let trials = Arguments::parse().trials;
-    if trials.trace && trials.seeds != 1 {
-        let message = "--trace is for one seed: add --seeds 1";
-        Arguments::command()
-            .error(ErrorKind::ArgumentConflict, message)
-            .exit();
-    }
-    let good = if trials.trace {
-        trace(trials.from)?
-    } else {
-        play(&trials)?
+    let Arguments { command, trials } = Arguments::parse();
+    let good = match command {
+        Some(Command::Model(model)) => explore_model(&model)?,
+        Some(Command::Bugs(bugs)) => bugs.run()?,
+        None => play_or_trace(&trials)?,
     };
     Ok(if good {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Says whether the whole space was explored, and found good.
+fn explore_model(model: &Model) -> anyhow::Result<bool> {
+    let world = Configuration {
+        conduits: model.conduits,
+        deaths: model.deaths,
+        orders: model.orders,
+        restarts: model.restarts,
+        early: model.early,
+        streams: model.streams,
+        late: model.late,
+        bug: None,
+    };
+    let mut out = std::io::stdout().lock();
+    let explored = match explore(&world, model.most) {
+        Ok(explored) => explored,
+        Err(counterexample) => {
+            writeln!(out, "{counterexample}")?;
+            return Ok(false);
+        }
+    };
+    writeln!(out, "{world:?}")?;
+    writeln!(out, "{explored}")?;
+    Ok(!explored.incomplete)
+}
+
+fn play_or_trace(trials: &Trials) -> anyhow::Result<bool> {
+    if trials.trace && trials.seeds != 1 {
+        let message = "--trace is for one seed: add --seeds 1";
+        Arguments::command()
+            .error(ErrorKind::ArgumentConflict, message)
+            .exit();
+    }
+    if trials.trace {
+        trace(trials.from)
+    } else {
+        play(trials)
+    }
 }
 
 fn trace(seed: u64) -> anyhow::Result<bool> {

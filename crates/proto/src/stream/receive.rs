@@ -213,7 +213,8 @@ impl ReceiveHalf {
         self.end = Some(end);
         let reset = matches!(end, End::Abort { .. }) && self.stop.is_none();
         self.note_end();
-        Ok(reset)
+        let waits = self.bugs.has(Bug::AbortWaitsForBytes) && !self.end_arrived;
+        Ok(reset && !waits)
     }
 
     /// Takes the virtual offset of the end when it is its turn: FIN after all bytes before it, ABORT

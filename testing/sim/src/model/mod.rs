@@ -52,3 +52,44 @@ pub struct Configuration {
     /// What is left out of the machines.
     pub bug: Option<Bug>,
 }
+
+impl Configuration {
+    /// The world that is explored as a whole.
+    pub const WHOLE: Self = Self {
+        conduits: 1,
+        deaths: 1,
+        orders: 1,
+        restarts: 1,
+        early: 0,
+        streams: 2,
+        late: 0,
+        bug: None,
+    };
+
+    /// Worlds small enough to look for each deliberate bug in all of them.
+    pub const SMALL: [Self; 6] = [
+        Self::small(1, [1, 1, 0, 0], [1, 0]),
+        Self::small(1, [1, 0, 0, 0], [2, 0]),
+        Self::small(1, [0, 1, 0, 1], [1, 0]),
+        Self::small(2, [1, 0, 0, 0], [1, 0]),
+        Self::small(1, [0, 0, 1, 1], [1, 0]),
+        Self::small(0, [1, 0, 1, 0], [1, 0]),
+    ];
+
+    const fn small(
+        conduits: usize,
+        [deaths, orders, restarts, early]: [u8; 4],
+        [streams, late]: [u8; 2],
+    ) -> Self {
+        Self {
+            conduits,
+            deaths,
+            orders,
+            restarts,
+            early,
+            streams,
+            late,
+            bug: None,
+        }
+    }
+}

@@ -5,6 +5,7 @@
 //! to from, and its edges: about 65 bytes.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -56,6 +57,48 @@ pub struct Counterexample {
     pub path: Vec<String>,
     /// States that were known by then.
     pub states: usize,
+}
+
+impl fmt::Display for Explored {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            states,
+            edges,
+            depth,
+            calm,
+            ..
+        } = self;
+        let seconds = self.took.as_secs_f64();
+        writeln!(
+            formatter,
+            "{states} states, {edges} edges, depth {depth}, {calm} calm, {seconds:.0} s"
+        )?;
+        if self.incomplete {
+            writeln!(formatter, "there are more: --most was reached first")?;
+        }
+        if self.missing.is_empty() {
+            write!(
+                formatter,
+                "every step of the spec is in the trail of some path"
+            )
+        } else {
+            let missing: Vec<String> = self.missing.iter().map(Step::to_string).collect();
+            write!(formatter, "steps that no path takes: {}", missing.join(" "))
+        }
+    }
+}
+
+impl fmt::Display for Counterexample {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.path {
+            writeln!(formatter, "{line}")?;
+        }
+        write!(
+            formatter,
+            "counterexample after {} states: {}",
+            self.states, self.what
+        )
+    }
 }
 
 /// Follows every choice from every state, until all are known or there are more than `most`.
@@ -182,7 +225,6 @@ impl<'a> Search<'a> {
     /// The number of a state, and whether it is new.
     fn learn(&self, state: &State) -> (u32, bool) {
         let name = Fold::of(state);
-        #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
         let shard = (name >> 32) as usize % SHARDS;
         let mut fresh = false;
         let number = *lock(&self.known[shard]).entry(name).or_insert_with(|| {

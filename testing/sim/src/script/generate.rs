@@ -73,6 +73,7 @@ impl Script {
             split_percent: SPLIT_PERCENT,
             lasts: SHORTEST + random.duration(SHORTEST),
             entries: Vec::new(),
+            bug: None,
         };
         script.seed = random.next();
         script.open_some(&mut random);

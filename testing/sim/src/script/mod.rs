@@ -25,6 +25,7 @@ use std::fmt;
 use std::time::Duration;
 
 use handover_proto::Side;
+use handover_proto::bug::Bug;
 
 pub use shrink::Shrunk;
 
@@ -47,6 +48,8 @@ pub struct Script {
     pub lasts: Duration,
     /// What happens, one after the other.
     pub entries: Vec<Entry>,
+    /// What is left out of the modules, for a check of the checks.
+    pub bug: Option<Bug>,
 }
 
 /// One thing that happens.

@@ -6,7 +6,7 @@ use handover_proto::Side;
 
 use super::act::Stage;
 use super::{Script, When};
-use crate::application::{Closing, Reading};
+use crate::application::{Closing, Key, Plan, Reading};
 use crate::coverage::Coverage;
 use crate::fault::Fault;
 use crate::network::KEEPALIVE;
@@ -15,6 +15,12 @@ use crate::world::{Broken, World};
 /// How long everything may take to come to an end once nothing disturbs it any more: the keepalive,
 /// some failed dials and retries, and the slowest network.
 const CALM: Duration = Duration::from_secs(240);
+
+/// What each conversation sends and gets back across the last switch, in bytes, in about four seconds.
+const LAST: u64 = 20_000;
+
+/// By then what came before an answer, and once more behind a repeated OPEN, has arrived.
+const OPENED: Duration = Duration::from_secs(2);
 
 /// The operating systems have given up by then what they will give up.
 const LEFTOVERS: Duration = KEEPALIVE.saturating_mul(2);
@@ -41,6 +47,9 @@ impl Script {
         let mut world = World::new(self.seed, self.networks.clone());
         world.set_switch_timeout(self.switch_timeout);
         world.split_percent = self.split_percent;
+        if let Some(bug) = self.bug {
+            world = world.with_bug(bug);
+        }
         world.start();
         Stage {
             world,
@@ -68,11 +77,42 @@ impl Script {
         stage.world.check_calm()?;
         stage.world.check_leftovers()?;
         coverage.conclude(&stage.world, lasted);
+        stage.switch_once_more()?;
         Ok(coverage)
     }
 }
 
 impl Stage {
+    /// Nothing has struck for long, so a switch that is ordered now is planned to its end, and what it
+    /// carries over is not sent again. The last conversation begins with the order: its conduit is late.
+    fn switch_once_more(&mut self) -> Result<(), Broken> {
+        let world = &mut self.world;
+        let current = world.cnapt.network().map_or(0, |network| network.0);
+        let target = (current + 1) % world.networks.len();
+        if target == current {
+            return Ok(());
+        }
+        let pace = Duration::from_millis(50);
+        let talks = |_| world.open(Plan::send(LAST).paced(LAST / 80, pace), Plan::echo());
+        let keys: Vec<Key> = (0..2).map(talks).collect::<Result<_, _>>()?;
+        let answered = keys.clone();
+        world.run_until(CALM, "answers", move |world| {
+            let mut each = answered.iter();
+            each.all(|key| world.received(*key, Side::Cnapt) > 0)
+        })?;
+        world.run_for(OPENED)?;
+        world.watch_resends();
+        world.open(Plan::send(1), Plan::echo())?;
+        let report = world.switch(target)?;
+        world.finish(CALM)?;
+        let resent: u64 = keys.iter().map(|key| world.resent(*key)).sum();
+        if !report.planned || !report.done || resent > 0 {
+            let what = format!("though nothing struck, {resent} bytes came again: {report:?}");
+            return Err(world.failure(what));
+        }
+        Ok(())
+    }
+
     fn await_time(&mut self, when: When) -> Result<(), Broken> {
         match when {
             When::After(delay) => self.world.run_for(delay),

@@ -1,12 +1,14 @@
 //! What must hold: always, and when everything is over.
 
-use handover_proto::Side;
+use std::collections::BTreeMap;
+
 use handover_proto::session::{Phase, SnaptPhase};
 use handover_proto::stream::{CreditPool, MAX_CONDUITS, STREAM_CREDIT, UNSENT_BYTES};
 use handover_proto::wire::Frame;
+use handover_proto::{ConduitId, Side};
 
-use super::{Broken, World};
-use crate::application::{Closing, Ended};
+use super::{Broken, Carried, World};
+use crate::application::{Closing, Ended, Key};
 
 impl World {
     /// Memory is bounded by credit: what was given and is not used up, what waits unsent, and what
@@ -50,6 +52,32 @@ impl World {
                  send up to {limit} of which {read} are read"
             ));
         }
+    }
+
+    /// Of one process the SNAPT follows a later order only (design rule 7).
+    pub(super) fn check_order(&mut self, number: u64, link: ConduitId) {
+        let Some(run) = self.connections.get(&link).map(|one| one.run) else {
+            return;
+        };
+        let (last_run, last) = self.redirected;
+        if run == last_run && number <= last {
+            self.break_with(format!("the SNAPT followed order {number} after {last}"));
+        }
+        self.redirected = (run, number);
+    }
+
+    /// Notes from now on which bytes of each stream are carried.
+    pub fn watch_resends(&mut self) {
+        self.carried = Some(BTreeMap::new());
+    }
+
+    /// How many bytes of `key`'s stream, all of which have arrived, came more than once since
+    /// [`World::watch_resends`].
+    pub fn resent(&self, key: Key) -> u64 {
+        let both = [Side::Cnapt, Side::Snapt].map(|side| (side, key.stream));
+        let carried = self.carried.iter();
+        let of_stream = carried.flat_map(|all| both.iter().filter_map(|place| all.get(place)));
+        of_stream.map(Carried::again).sum()
     }
 
     /// Whether the session runs on both sides.

@@ -73,13 +73,13 @@ impl World {
                 self.excuse_all();
             }
             Event::Switched(_) | Event::Began { .. } => self.attempts = 0,
+            Event::Redirected { number, link } => self.check_order(*number, *link),
             Event::Attached { .. }
             | Event::SessionLost { .. }
             | Event::Settled { .. }
             | Event::Refused { .. }
             | Event::TakenOver { .. }
-            | Event::Detached
-            | Event::Redirected { .. } => {}
+            | Event::Detached => {}
         }
         self.events.push((self.now, side, event));
     }

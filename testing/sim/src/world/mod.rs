@@ -49,6 +49,27 @@ pub struct Broken {
     pub what: String,
 }
 
+/// Which bytes of a stream were carried, and how many in all, in whatever order.
+#[derive(Clone, Copy, Debug, Default)]
+struct Carried {
+    range: Option<(u64, u64)>,
+    count: u64,
+}
+
+impl Carried {
+    fn note(&mut self, offset: u64, count: u64) {
+        let (first, last) = self.range.unwrap_or((offset, offset));
+        self.range = Some((first.min(offset), last.max(offset + count)));
+        self.count += count;
+    }
+
+    /// How many came more than once, if none is missing.
+    fn again(&self) -> u64 {
+        let different = self.range.map_or(0, |(first, last)| last - first);
+        self.count.saturating_sub(different)
+    }
+}
+
 /// What happens at a time.
 #[derive(Clone, Copy, Debug)]
 enum Occurrence {
@@ -190,6 +211,10 @@ pub struct World {
     trace: Option<Vec<String>>,
     broken: Option<Broken>,
     bug: Option<Bug>,
+    /// What has come to a side of each stream, kept on demand.
+    carried: Option<BTreeMap<(Side, StreamId), Carried>>,
+    /// Which run of the CNAPT moved the session last, and by which order.
+    redirected: (usize, u64),
 }
 
 impl World {
@@ -233,6 +258,8 @@ impl World {
             trace: None,
             broken: None,
             bug: None,
+            carried: None,
+            redirected: (0, 0),
         }
     }
 

@@ -402,6 +402,12 @@ impl World {
         self.say(name(side), |_| {
             format!("reads Data {{ {stream}, {offset} + {} }}", bytes.len())
         });
+        if let Some(carried) = &mut self.carried {
+            carried
+                .entry((side, stream))
+                .or_default()
+                .note(offset, bytes.len() as u64);
+        }
         match self.streams(side).accept_data(stream, offset, bytes, now) {
             Ok(Accepted::Deliverable) => self.deliverable.push(stream),
             Ok(Accepted::Stored | Accepted::Duplicate) => {}
