@@ -260,11 +260,15 @@ impl Daemon {
                 }
                 Some(_) | None => self.hub.with(|machine, _| machine.conduit_failed(link)),
             },
+            //= docs/spec/planned.md#cnapt-01
+            //= docs/spec/unexpected.md#cnapt-star-01
             Output::SuspendDecision => {
                 self.suspended = true;
                 self.hub
                     .with(|machine, now| machine.decision_suspended(now));
             }
+            //= docs/spec/planned.md#cnapt-34
+            //= docs/spec/unexpected.md#cnapt-star-23
             Output::WakeDecision => {
                 self.suspended = false;
                 self.decide();

@@ -64,6 +64,8 @@ pub(crate) fn conduit(
 }
 
 async fn connect(connector: &Connector, path: &Path) -> Result<Conduit, String> {
+    //= docs/spec/planned.md#cnapt-24
+    //= docs/spec/unexpected.md#cnapt-star-12
     let socket = bound_tcp_socket(Some(&path.interface), path.source).map_err(|error| {
         format!(
             "cannot bind to {} on {}: {error}",

@@ -132,6 +132,8 @@ impl<S: Session> Task<S> {
     }
 
     /// What was begun and what is left goes out, then the end.
+    //= docs/spec/planned.md#cnapt-06
+    //= docs/spec/planned.md#snapt-06
     async fn drain(mut self, rest: Bytes) {
         let sent = async {
             while !self.out.is_empty() {
@@ -170,6 +172,8 @@ impl<S: Session> Task<S> {
     /// Sends until there is nothing to send or the socket is full.
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
+            //= docs/spec/planned.md#cnapt-06
+            //= docs/spec/planned.md#snapt-06
             if self.out.is_empty() {
                 let (id, out) = (self.id, &mut self.out);
                 self.hub

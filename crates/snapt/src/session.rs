@@ -195,6 +195,8 @@ impl Shared {
     fn tell(&self, event: Event) {
         let client = &self.client.name;
         match event {
+            //= docs/spec/planned.md#snapt-17
+            //= docs/spec/unexpected.md#snapt-star-09
             Event::Redirected { number, link } => {
                 let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
                 let address = peers.get(&link).copied();

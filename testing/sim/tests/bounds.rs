@@ -35,6 +35,8 @@ fn lasts(world: &mut World, phase: Phase) -> Result<Duration, Broken> {
     Ok(world.now().since(began))
 }
 
+//= docs/spec/planned.md#cnapt-07
+//= type=test
 #[test]
 fn cnapt_7_a_decision_task_that_is_gone_is_not_waited_for() -> Result<(), Broken> {
     let mut world = busy_world(1)?;
@@ -51,6 +53,8 @@ fn cnapt_7_a_decision_task_that_is_gone_is_not_waited_for() -> Result<(), Broken
     world.finish(PATIENCE)
 }
 
+//= docs/spec/planned.md#cnapt-11
+//= type=test
 #[test]
 fn cnapt_11_without_an_answer_the_starred_steps_follow() -> Result<(), Broken> {
     let mut world = busy_world(2)?;
@@ -60,6 +64,9 @@ fn cnapt_11_without_an_answer_the_starred_steps_follow() -> Result<(), Broken> {
     world.finish(PATIENCE)
 }
 
+//= docs/spec/planned.md#cnapt-13
+//= docs/spec/planned.md#snapt-10
+//= type=test
 #[test]
 fn cnapt_13_and_snapt_10_markers_are_not_waited_for_beyond_their_bound() -> Result<(), Broken> {
     let mut world = busy_world(4)?;
@@ -80,6 +87,8 @@ fn cnapt_13_and_snapt_10_markers_are_not_waited_for_beyond_their_bound() -> Resu
     world.finish(PATIENCE)
 }
 
+//= docs/spec/planned.md#cnapt-14
+//= type=test
 #[test]
 fn cnapt_14_without_ok_the_starred_steps_follow() -> Result<(), Broken> {
     let mut world = busy_world(5)?;
@@ -106,6 +115,8 @@ fn cnapt_14_without_ok_the_starred_steps_follow() -> Result<(), Broken> {
     world.finish(PATIENCE)
 }
 
+//= docs/spec/planned.md#cnapt-19
+//= type=test
 #[test]
 fn cnapt_19_without_an_answer_the_starred_steps_follow() -> Result<(), Broken> {
     let mut world = busy_world(6)?;
@@ -121,6 +132,8 @@ fn cnapt_19_without_an_answer_the_starred_steps_follow() -> Result<(), Broken> {
     world.finish(PATIENCE)
 }
 
+//= docs/spec/planned.md#cnapt-28
+//= type=test
 #[test]
 fn cnapt_28_a_network_that_does_not_answer_is_left() -> Result<(), Broken> {
     let mut world = busy_world(7)?;
@@ -139,6 +152,8 @@ fn cnapt_28_a_network_that_does_not_answer_is_left() -> Result<(), Broken> {
     world.finish(PATIENCE)
 }
 
+//= docs/spec/planned.md#cnapt-30
+//= type=test
 #[test]
 fn cnapt_30_without_renew_it_is_ordered_anew_and_then_given_up() -> Result<(), Broken> {
     let mut world = busy_world(8)?;
@@ -160,6 +175,9 @@ fn cnapt_30_without_renew_it_is_ordered_anew_and_then_given_up() -> Result<(), B
     Ok(())
 }
 
+//= docs/spec/planned.md#snapt-10
+//= docs/spec/planned.md#snapt-12
+//= type=test
 #[test]
 fn snapt_10_and_12_a_cnapt_that_vanished_is_waited_for_as_after_a_loss() -> Result<(), Broken> {
     let mut world = busy_world(10)?;
@@ -183,6 +201,8 @@ fn snapt_10_and_12_a_cnapt_that_vanished_is_waited_for_as_after_a_loss() -> Resu
     world.finish(PATIENCE)
 }
 
+//= docs/spec/planned.md#snapt-16
+//= type=test
 #[test]
 fn snapt_16_a_cnapt_that_finds_no_network_is_waited_for_as_after_a_loss() -> Result<(), Broken> {
     let mut world = busy_world(11)?;

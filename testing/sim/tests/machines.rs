@@ -72,6 +72,9 @@ fn outputs(cnapt: &mut Cnapt) -> Vec<Output> {
     std::iter::from_fn(|| cnapt.poll_output()).collect()
 }
 
+//= docs/spec/planned.md#cnapt-33
+//= docs/spec/unexpected.md#cnapt-star-21
+//= type=test
 #[test]
 fn cnapt_33_without_all_redirected_it_orders_anew_and_then_gives_up() -> Result<(), PeerMisbehaved>
 {
@@ -87,6 +90,8 @@ fn cnapt_33_without_all_redirected_it_orders_anew_and_then_gives_up() -> Result<
     Ok(())
 }
 
+//= docs/spec/planned.md#cnapt-11
+//= type=test
 #[test]
 fn cnapt_11_is_prolonged_while_the_link_lives_but_not_for_ever() -> Result<(), PeerMisbehaved> {
     let mut cnapt = cnapt()?;
@@ -293,6 +298,9 @@ fn snapt_outputs(snapt: &mut Snapt) -> Vec<Output> {
     std::iter::from_fn(|| snapt.poll_output()).collect()
 }
 
+//= docs/spec/planned.md#snapt-20
+//= docs/spec/unexpected.md#snapt-star-12
+//= type=test
 #[test]
 fn snapt_20_without_renew_it_waits_for_the_next_order() -> Result<(), PeerMisbehaved> {
     let mut snapt = snapt();
@@ -434,6 +442,8 @@ fn leaving_releases_the_session_at_once() -> Result<(), PeerMisbehaved> {
     Ok(())
 }
 
+//= docs/spec/unexpected.md#snapt-star-01
+//= type=test
 #[test]
 fn an_identity_that_is_not_the_keys_is_refused() -> Result<(), PeerMisbehaved> {
     let mut snapt = snapt();

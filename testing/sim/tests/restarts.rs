@@ -71,6 +71,8 @@ fn both_may_restart_at_any_moment_of_a_switch() -> Result<(), Broken> {
     Ok(())
 }
 
+//= docs/spec/unexpected.md#snapt-star-00
+//= type=test
 #[test]
 fn a_session_is_released_after_the_switch_timeout() -> Result<(), Broken> {
     let mut world = World::attached(3)?;

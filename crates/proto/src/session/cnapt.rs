@@ -498,9 +498,13 @@ impl Cnapt {
     /// CNAPT-1..7 and their starred kin: the same acts under other names. What an application sends
     /// from now on stays in its stream; a frame begun is finished by its conduit, which is the flush.
     fn suspend_and_stop(&mut self, step: fn(u8) -> Step, now: Instant) {
+        //= docs/spec/planned.md#cnapt-01
+        //= docs/spec/unexpected.md#cnapt-star-01
         if self.take(step(1), now) {
             self.streams.outputs.push_back(Output::SuspendDecision);
         }
+        //= docs/spec/planned.md#cnapt-02
+        //= docs/spec/unexpected.md#cnapt-star-02
         if self.take(step(2), now) {
             self.streams.stop_forwarding();
         }
@@ -510,6 +514,8 @@ impl Cnapt {
         self.phase = Phase::AwaitSuspension;
         self.timers.stop_waits();
         self.timers.set(Timer::Suspension, now + bound::SUSPENSION);
+        //= docs/spec/planned.md#cnapt-07
+        //= docs/spec/unexpected.md#cnapt-star-07
         if !self.take(step(7), now) {
             self.go_on_suspended(now);
         }
@@ -530,6 +536,7 @@ impl Cnapt {
         };
         self.mark(Step::cnapt(8), now);
         let conduits = self.streams.numbered_below(number).count();
+        //= docs/spec/planned.md#cnapt-09
         let cnapt = if self.take(Step::cnapt(9), now) {
             self.id
         } else {
@@ -540,11 +547,13 @@ impl Cnapt {
             cnapt,
             conduits: u32::try_from(conduits).unwrap_or(u32::MAX),
         };
+        //= docs/spec/planned.md#cnapt-10
         if self.take(Step::cnapt(10), now) {
             self.push(control, step1);
         }
         self.phase = Phase::AwaitAck;
         self.await_reply(now);
+        //= docs/spec/planned.md#cnapt-11
         if !self.take(Step::cnapt(11), now) {
             self.handle_ack(number, now);
         }
@@ -564,12 +573,14 @@ impl Cnapt {
             return;
         }
         self.timers.stop_waits();
+        //= docs/spec/planned.md#cnapt-12
         if self.take(Step::cnapt(12), now) {
             self.streams.mark_conduits(number);
         }
         self.phase = Phase::AwaitMarkers;
         self.timers
             .set(Timer::Markers, now + self.patience(bound::PROGRESS));
+        //= docs/spec/planned.md#cnapt-13
         let waits = self.take(Step::cnapt(13), now);
         if waits && !self.streams.bugs.has(Bug::OldLinkClosedUnread) {
             self.check_markers(now);
@@ -604,6 +615,7 @@ impl Cnapt {
         self.timers.stop_waits();
         self.phase = Phase::AwaitOk;
         self.await_ok_longer(now);
+        //= docs/spec/planned.md#cnapt-14
         let waits = self.take(Step::cnapt(14), now);
         if !waits || self.switch.is_some_and(|switch| switch.ok.is_some()) {
             self.release_client_services(now);
@@ -637,9 +649,11 @@ impl Cnapt {
         // There are no client services yet: the flows and streams of CNAPT-15 and -16 are none.
         self.mark(Step::cnapt(15), now);
         self.mark(Step::cnapt(16), now);
+        //= docs/spec/planned.md#cnapt-17
         if self.take(Step::cnapt(17), now) {
             self.close_spares(control);
         }
+        //= docs/spec/planned.md#cnapt-18
         if self.take(Step::cnapt(18), now) {
             self.push(control, Frame::ClientServicesReadyForRedirection { number });
         }
@@ -648,6 +662,7 @@ impl Cnapt {
             switch.extensions = 0;
         }
         self.await_reply(now);
+        //= docs/spec/planned.md#cnapt-19
         if !self.take(Step::cnapt(19), now) {
             self.handle_server_services_ready(number, now);
         }
@@ -658,10 +673,12 @@ impl Cnapt {
             return;
         }
         self.timers.stop_waits();
+        //= docs/spec/planned.md#cnapt-20
         if self.take(Step::cnapt(20), now) {
             self.streams.take_off_conduits();
             self.close_conduits(Close::Drain);
         }
+        //= docs/spec/planned.md#cnapt-21
         if self.take(Step::cnapt(21), now) {
             self.close_link(Close::Drain);
         }
@@ -671,11 +688,13 @@ impl Cnapt {
         // Networks are opened and closed by their owner.
         self.mark(Step::cnapt(22), now);
         self.mark(Step::cnapt(23), now);
+        //= docs/spec/planned.md#cnapt-24
         let network = self.change_address(Step::cnapt(24), now);
         // Flows and spare conduits follow the link.
         for step in 25..=27 {
             self.mark(Step::cnapt(step), now);
         }
+        //= docs/spec/planned.md#cnapt-28
         self.dial(Step::cnapt(28), network, now);
     }
 
@@ -722,15 +741,19 @@ impl Cnapt {
         for step in 8..=10 {
             self.mark(Step::cnapt_star(step), now);
         }
+        //= docs/spec/unexpected.md#cnapt-star-10
+        //= docs/spec/unexpected.md#cnapt-star-11
         if self.take(Step::cnapt_star(11), now) {
             self.streams.take_off_conduits();
             self.close_conduits(Close::Reset);
             self.close_link(Close::Reset);
         }
+        //= docs/spec/unexpected.md#cnapt-star-12
         let network = self.change_address(Step::cnapt_star(12), now);
         for step in 13..=15 {
             self.mark(Step::cnapt_star(step), now);
         }
+        //= docs/spec/unexpected.md#cnapt-star-16
         self.dial(Step::cnapt_star(16), network, now);
     }
 
@@ -776,6 +799,8 @@ impl Cnapt {
             Procedure::Stepwise => Frame::SwitchStep2 { number, cnapt, old },
             Procedure::Starred => Frame::SwitchUnexpected { number, cnapt, old },
         };
+        //= docs/spec/planned.md#cnapt-29
+        //= docs/spec/unexpected.md#cnapt-star-17
         if self.take_by(switch, 29, 17, now) {
             self.push(control, announced);
             for piece in self.streams.renew(number, self.renewed) {
@@ -784,6 +809,8 @@ impl Cnapt {
         }
         self.phase = Phase::AwaitRenewal;
         self.await_progress(Timer::Renewal, now);
+        //= docs/spec/planned.md#cnapt-30
+        //= docs/spec/unexpected.md#cnapt-star-18
         if !self.take_by(switch, 30, 18, now) {
             self.take_places(switch, control, now);
         }
@@ -841,6 +868,8 @@ impl Cnapt {
     fn take_places(&mut self, switch: Switch, control: ConduitId, now: Instant) {
         self.timers.stop_waits();
         self.mark_by(switch, 31, 19, now);
+        //= docs/spec/planned.md#cnapt-32
+        //= docs/spec/unexpected.md#cnapt-star-20
         if self.take_by(switch, 32, 20, now) {
             self.streams.carry_on(control, switch.number);
         }
@@ -848,6 +877,8 @@ impl Cnapt {
         if !self.streams.bugs.has(Bug::LateStep2Ignored) {
             self.await_progress(Timer::AllRedirected, now);
         }
+        //= docs/spec/planned.md#cnapt-33
+        //= docs/spec/unexpected.md#cnapt-star-21
         if !self.take_by(switch, 33, 21, now) {
             self.handle_all_redirected(switch.number, false, now);
         }
@@ -864,6 +895,7 @@ impl Cnapt {
         self.timers.stop_waits();
         let resends = match switch.procedure {
             Procedure::Stepwise => true,
+            //= docs/spec/unexpected.md#cnapt-star-22
             Procedure::Starred => self.take(Step::cnapt_star(22), now),
         };
         self.renewed = number;
@@ -873,6 +905,8 @@ impl Cnapt {
         if resends {
             self.streams.resend();
         }
+        //= docs/spec/planned.md#cnapt-34
+        //= docs/spec/unexpected.md#cnapt-star-23
         if self.take_by(switch, 34, 23, now) {
             self.streams.forward();
             self.streams.outputs.push_back(Output::WakeDecision);

@@ -347,6 +347,7 @@ impl Snapt {
         self.streams
             .outputs
             .push_back(Output::Event(Event::Detached));
+        //= docs/spec/unexpected.md#snapt-star-00
         if !self.take(Step::snapt_star(0), now) {
             self.release(false);
         }
@@ -637,10 +638,12 @@ impl Snapt {
             return;
         }
         self.trail.clear();
+        //= docs/spec/planned.md#snapt-01
         if self.take(Step::snapt(1), now) {
             self.number = number;
         }
         self.streams.start_gap(now);
+        //= docs/spec/planned.md#snapt-02
         if self.take(Step::snapt(2), now) {
             self.streams.stop_forwarding();
         }
@@ -660,9 +663,11 @@ impl Snapt {
             })
             .count();
         self.mark(Step::snapt(7), now);
+        //= docs/spec/planned.md#snapt-08
         if self.take(Step::snapt(8), now) && !self.streams.bugs.has(Bug::MarkersLost) {
             self.streams.mark_conduits(number);
         }
+        //= docs/spec/planned.md#snapt-09
         if self.take(Step::snapt(9), now) {
             self.streams.push_frame(control, Frame::Ack { number });
         }
@@ -671,6 +676,7 @@ impl Snapt {
             Timer::Markers,
             now + self.patience(control, bound::PROGRESS),
         );
+        //= docs/spec/planned.md#snapt-10
         if self.take(Step::snapt(10), now) {
             self.check_markers(now);
         } else {
@@ -715,6 +721,7 @@ impl Snapt {
         };
         let (number, complete) = (self.number, self.complete);
         self.timers.stop_waits();
+        //= docs/spec/planned.md#snapt-11
         if self.take(Step::snapt(11), now) {
             self.streams
                 .push_frame(control, Frame::OkToRedirection { number, complete });
@@ -722,6 +729,7 @@ impl Snapt {
         self.phase = SnaptPhase::AwaitClientServices;
         self.timers
             .set(Timer::OtherNetwork, now + bound::OTHER_NETWORK);
+        //= docs/spec/planned.md#snapt-12
         if !self.take(Step::snapt(12), now) {
             self.handle_client_services_ready(control, number, now);
         }
@@ -734,10 +742,12 @@ impl Snapt {
         }
         self.timers.stop_waits();
         self.mark(Step::snapt(13), now);
+        //= docs/spec/planned.md#snapt-14
         if self.take(Step::snapt(14), now) {
             self.streams.take_off_conduits();
             self.close_conduits_of(control, Close::Drain);
         }
+        //= docs/spec/planned.md#snapt-15
         if self.take(Step::snapt(15), now) {
             let ready = Frame::ServerServicesReadyForRedirection { number };
             self.streams.push_frame(control, ready);
@@ -745,6 +755,7 @@ impl Snapt {
         self.phase = SnaptPhase::AwaitStep2;
         self.timers
             .set(Timer::OtherNetwork, now + bound::OTHER_NETWORK);
+        //= docs/spec/planned.md#snapt-16
         if !self.take(Step::snapt(16), now) {
             self.await_unexpected(now);
         }
@@ -794,10 +805,12 @@ impl Snapt {
         if !waiting {
             self.streams.start_gap(self.last_heard(now));
         }
+        //= docs/spec/unexpected.md#snapt-star-01
         if self.take(Step::snapt_star(1), now) {
             self.number = number;
         }
         self.complete = false;
+        //= docs/spec/unexpected.md#snapt-star-02
         if self.take(Step::snapt_star(2), now) {
             self.streams.stop_forwarding();
         }
@@ -813,15 +826,20 @@ impl Snapt {
             Procedure::Stepwise => self.end_other_links(control),
             Procedure::Starred => {
                 self.mark(Step::snapt_star(7), now);
+                //= docs/spec/unexpected.md#snapt-star-08
                 if self.take(Step::snapt_star(8), now) {
                     self.destroy_old(control);
                 }
             }
         }
+        //= docs/spec/planned.md#snapt-17
+        //= docs/spec/unexpected.md#snapt-star-09
         if self.take_by(procedure, 17, 9, now) {
             self.moving_to = Some(control);
         }
         self.mark(step_of(procedure, 18, 10), now);
+        //= docs/spec/planned.md#snapt-19
+        //= docs/spec/unexpected.md#snapt-star-11
         if self.take_by(procedure, 19, 11, now) {
             for piece in self.streams.renew(self.number, self.renewed) {
                 self.streams.push_frame(control, piece);
@@ -830,6 +848,8 @@ impl Snapt {
         self.phase = SnaptPhase::AwaitRenewal(procedure);
         let patience = self.patience(control, bound::PROGRESS);
         self.timers.set(Timer::Renewal, now + patience);
+        //= docs/spec/planned.md#snapt-20
+        //= docs/spec/unexpected.md#snapt-star-12
         if !self.take_by(procedure, 20, 12, now) {
             self.finish_switch(control, procedure, now);
         }
@@ -879,20 +899,27 @@ impl Snapt {
 
     fn finish_switch(&mut self, control: ConduitId, procedure: Procedure, now: Instant) {
         let (number, complete) = (self.number, self.complete);
+        //= docs/spec/planned.md#snapt-21
+        //= docs/spec/unexpected.md#snapt-star-13
         if self.take_by(procedure, 21, 13, now) {
             self.streams.carry_on(control, number);
         }
+        //= docs/spec/planned.md#snapt-22
+        //= docs/spec/unexpected.md#snapt-star-14
         if self.take_by(procedure, 22, 14, now) {
             let done = Frame::AllRedirected { number, complete };
             self.streams.push_frame(control, done);
         }
         let resends = match procedure {
             Procedure::Stepwise => true,
+            //= docs/spec/unexpected.md#snapt-star-15
             Procedure::Starred => self.take(Step::snapt_star(15), now),
         };
         if resends {
             self.streams.resend();
         }
+        //= docs/spec/planned.md#snapt-23
+        //= docs/spec/unexpected.md#snapt-star-16
         if self.take_by(procedure, 23, 16, now) {
             self.streams.forward();
         }
@@ -933,6 +960,7 @@ impl Snapt {
             Timer::OtherNetwork => self.await_unexpected(now),
             // The CNAPT will order anew.
             Timer::Renewal => self.await_unexpected(now),
+            //= docs/spec/unexpected.md#snapt-star-00
             Timer::SwitchTimeout => self.release(false),
             Timer::Gap => self.settle_trail(true, now),
             Timer::Held => self.drop_oldest_held(),

@@ -46,6 +46,8 @@ impl SendHalf {
         }
     }
 
+    //= docs/spec/unexpected.md#cnapt-star-06
+    //= docs/spec/unexpected.md#snapt-star-06
     pub(crate) fn write(&mut self, bytes: Bytes) {
         // The other side's STOP may have come while the application's task was reading.
         if self.end.is_none() && !bytes.is_empty() {

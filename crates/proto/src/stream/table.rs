@@ -196,6 +196,10 @@ impl Streams {
     }
 
     /// Bytes that the application wrote. At most what [`View::room`] allowed.
+    //= docs/spec/planned.md#cnapt-05
+    //= docs/spec/planned.md#snapt-05
+    //= docs/spec/unexpected.md#cnapt-star-05
+    //= docs/spec/unexpected.md#snapt-star-05
     pub fn write(&mut self, id: StreamId, bytes: Bytes) {
         if !self.forwarding && self.bugs.keeps_nothing() {
             return;
@@ -299,6 +303,8 @@ impl Streams {
     /// # Errors
     ///
     /// If the other module broke a rule.
+    //= docs/spec/planned.md#cnapt-08
+    //= docs/spec/planned.md#snapt-07
     pub fn accept_data(
         &mut self,
         id: StreamId,
