@@ -947,7 +947,9 @@ impl Cnapt {
             .link
             .as_ref()
             .map_or(now, |(_, link)| link.lost_since(now));
-        self.streams.stop_forwarding();
+        if !self.streams.bugs.has(Bug::NoEffect(Step::cnapt_star(2))) {
+            self.streams.stop_forwarding();
+        }
         self.close_conduits(Close::Reset);
         self.close_link(Close::Reset);
         match self.phase {

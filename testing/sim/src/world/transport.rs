@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use handover_proto::bug::Bug;
 use handover_proto::session::{Close, NetworkId, SnaptPhase};
+use handover_proto::step::Step;
 use handover_proto::stream::Accepted;
 use handover_proto::wire::{Frame, Item};
 use handover_proto::{ConduitId, LinkNumber, Side, StreamId};
@@ -94,6 +96,7 @@ impl World {
     pub(super) fn pump(&mut self, side: Side, conduit: ConduitId) {
         while !self.is_asleep(side) {
             let now = self.now;
+            let drops = self.drops_what_was_begun(side);
             let streams = match side {
                 Side::Cnapt => self.cnapt.streams_mut(),
                 Side::Snapt => self.snapt.streams_mut(),
@@ -106,6 +109,9 @@ impl World {
                 return;
             };
             let pending = &mut connection.end(side).pending;
+            if drops {
+                *pending = Default::default();
+            }
             if pending.is_empty() {
                 streams.transmit(conduit, now, pending);
             }
@@ -113,6 +119,16 @@ impl World {
                 return;
             }
         }
+    }
+
+    /// CNAPT-6 and SNAPT-6 without effect: what was begun when forwarding stopped is not finished.
+    fn drops_what_was_begun(&self, side: Side) -> bool {
+        let (trail, flush) = match side {
+            Side::Cnapt => (self.cnapt.trail(), Step::cnapt(6)),
+            Side::Snapt => (self.snapt.trail(), Step::snapt(6)),
+        };
+        self.bug == Some(Bug::NoEffect(flush))
+            && trail.steps().iter().any(|(step, _)| *step == flush)
     }
 
     /// Writes a part of what is pending; says whether any could be.
