@@ -43,6 +43,11 @@ impl<T: Send + 'static> Application<T> {
         })
     }
 
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Whether it has come to its end.
     pub fn is_finished(&self) -> bool {
         self.thread.is_finished()
@@ -122,8 +127,8 @@ pub fn upload_until(mut stream: TcpStream, stop: &Stop, tally: &AtomicU64) -> Re
 }
 
 /// Reads from an [`crate::servers::Endless`] until `stop`, then on to its end, and compares; returns the
-/// length.
-pub fn download_until(mut stream: TcpStream, stop: &Stop) -> Result<u64> {
+/// length, and adds to `tally` what has come.
+pub fn download_until(mut stream: TcpStream, stop: &Stop, tally: &AtomicU64) -> Result<u64> {
     let (mut seen, mut held) = (Running::default(), Vec::new());
     let mut chunk = vec![0; CHUNK];
     let mut shut = false;
@@ -136,6 +141,7 @@ pub fn download_until(mut stream: TcpStream, stop: &Stop) -> Result<u64> {
         if length == 0 {
             break;
         }
+        tally.fetch_add(length as u64, Ordering::Relaxed);
         // The last bytes of all are the digest: so many are always held back.
         held.extend_from_slice(&chunk[..length]);
         let ripe = held.len().saturating_sub(DIGEST_LENGTH);

@@ -1,6 +1,6 @@
 //! A reader's pace, under a scenario's control: it can stand still, be slow, and be let go.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How an application takes its bytes; clones share one state.
@@ -13,8 +13,14 @@ pub struct Gate {
 
 #[derive(Debug, Default)]
 struct Shared {
-    open: Mutex<bool>,
+    state: Mutex<State>,
     opened: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    open: bool,
+    passed: u64,
 }
 
 impl Gate {
@@ -43,27 +49,35 @@ impl Gate {
 
     /// From now on nothing holds the application back.
     pub fn open(&self) {
-        *self
-            .shared
-            .open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = true;
+        self.lock().open = true;
         self.shared.opened.notify_all();
+    }
+
+    /// How often the application, or all that share the gate, have been let through.
+    pub fn passed(&self) -> u64 {
+        self.lock().passed
     }
 
     /// The application's side: returns when the next chunk may be taken.
     pub fn pass(&self) {
-        let open = self
-            .shared
-            .open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let shut = |open: &mut bool| !*open;
-        // The guard goes at once: only the waiting matters.
-        match self.pause {
-            None => drop(self.shared.opened.wait_while(open, shut)),
-            Some(pause) => drop(self.shared.opened.wait_timeout_while(open, pause, shut)),
-        }
+        let (opened, state) = (&self.shared.opened, self.lock());
+        let shut = |state: &mut State| !state.open;
+        let mut state = match self.pause {
+            None => {
+                let waited = opened.wait_while(state, shut);
+                waited.unwrap_or_else(PoisonError::into_inner)
+            }
+            Some(pause) => {
+                let waited = opened.wait_timeout_while(state, pause, shut);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
+        state.passed += 1;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        let state = self.shared.state.lock();
+        state.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -85,8 +99,10 @@ mod tests {
         });
         let early = has_passed.recv_timeout(Duration::from_millis(20));
         assert_eq!(early, Err(RecvTimeoutError::Timeout));
+        assert_eq!(gate.passed(), 0);
         gate.open();
         assert_eq!(has_passed.recv(), Ok(()));
+        assert_eq!(gate.passed(), 1);
         assert!(matches!(thread.join(), Ok(Ok(()))));
     }
 

@@ -32,7 +32,7 @@ const FILE: Payload = Payload {
 pub(super) fn run(lab: &Lab) -> Result<()> {
     let link = Medium::Emulated(Conditions::new(20, 10));
     let topology = Topology::new(&[("wlan0", link), ("wwan0", link)])?;
-    let http = Http::start(&topology.server, SERVER.into(), FILE)?;
+    let http = Http::start(&topology.server, SERVER.into(), FILE, Gate::open_already())?;
     let echo = Echo::start(&topology.server, SERVER.into())?;
     let web = Service {
         name: "web",

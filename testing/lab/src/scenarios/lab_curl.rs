@@ -23,7 +23,12 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
         length: 5_000_000,
         seed: 3,
     };
-    let http = Http::start(&topology.server, SERVER.into(), payload)?;
+    let http = Http::start(
+        &topology.server,
+        SERVER.into(),
+        payload,
+        Gate::open_already(),
+    )?;
     let file = lab.directory.path().join("file");
     let mut command = Command::new("curl");
     command

@@ -21,12 +21,15 @@ mod refused_target;
 mod resets;
 mod same_network;
 mod server_first;
+mod sky;
 mod still_reader;
 mod storm;
 mod strangers;
 mod switch_timeout;
 mod two_clients;
 mod unread;
+mod use_of_machine;
+mod workload;
 mod world;
 
 use crate::facility::Facility;
@@ -200,7 +203,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "main_job",
         about: "every kind of application lives through six planned and six unexpected switches",
-        needs: &main_job::NEEDS,
+        needs: &workload::NEEDS,
         run: main_job::run,
     },
 ];

@@ -1,8 +1,7 @@
 //! A storm: networks come and go at random, faster than any switch can follow, while the user gives
 //! orders. When it is over everything is there.
 
-use std::env;
-use std::net::{Ipv4Addr, Shutdown, SocketAddr};
+use std::net::{Shutdown, SocketAddr};
 use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use super::sky::{Disturbance, Sky, random};
 use super::world::{LIMIT, NETWORKS};
 use crate::application::{
     Application, Stop, ask, converse, download_until, ensure_end, enter, upload_until,
@@ -22,9 +22,6 @@ use crate::scenario::Lab;
 use crate::servers::{Echo, Endless, Sink};
 use crate::topology::{Medium, SERVER, Topology};
 use crate::wait::wait_until;
-
-/// Another storm is another seed: `HANDOVER_LAB_SEED`.
-const SEED: u64 = 1;
 
 /// How long it blows.
 const STORM: Duration = Duration::from_secs(25);
@@ -56,13 +53,9 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
     let (stop, answers) = (Stop::default(), Arc::<AtomicU64>::default());
     let applications = start(&topology, &services, &stop, &answers)?;
 
-    let mut sky = Sky {
-        topology,
-        is_cut: [false; 2],
-        is_down: [false; 2],
-        addresses: 0,
-    };
-    sky.blow(lab, &handover, services[0].entrance())?;
+    let mut sky = Sky::over(topology);
+    let entrance = services[0].entrance();
+    blow(lab, &mut sky, &handover, entrance, &mut random(lab)?)?;
     let wanted = answers.load(Ordering::Relaxed) + SOME;
     wait_until("the conversations to go on", LIMIT, || {
         Ok(answers.load(Ordering::Relaxed) >= wanted)
@@ -96,7 +89,7 @@ fn start(
     let mut all = Vec::new();
     let (stream, told) = (enter(&topology.device, endless.entrance())?, stop.clone());
     all.push(Application::start("download", move || {
-        download_until(stream, &told)
+        download_until(stream, &told, &AtomicU64::new(0))
     })?);
     let (stream, told) = (enter(&topology.device, sink.entrance())?, stop.clone());
     all.push(Application::start("upload", move || {
@@ -111,83 +104,41 @@ fn start(
     Ok(all)
 }
 
-/// What has become of the networks.
-struct Sky {
-    topology: Topology,
-    is_cut: [bool; 2],
-    is_down: [bool; 2],
-    /// Makes addresses new.
-    addresses: u8,
-}
-
-impl Sky {
-    /// One gust after the other, at random times; with each comes a newcomer, who asks one question. It
-    /// returns when the last order is answered, and every newcomer.
-    fn blow(&mut self, lab: &Lab, handover: &Handover, entrance: SocketAddr) -> Result<()> {
-        let seed = env::var("HANDOVER_LAB_SEED").ok();
-        let mut random = Random::new(seed.and_then(|seed| seed.parse().ok()).unwrap_or(SEED));
-        let (began, mut orders, mut newcomers) = (Instant::now(), Vec::new(), Vec::new());
-        while began.elapsed() < STORM {
-            let index = usize::from(random.below(2) == 1);
-            let network = NETWORKS[index];
-            let is_ill = self.is_cut[index] || self.is_down[index];
-            match random.below(5) {
-                0..=2 if is_ill => self.heal(index)?,
-                0 => self.cut(index)?,
-                1 => self.toggle(index)?,
-                2 => self.change_address(index)?,
-                _ => orders.push(order(handover, network)?),
-            }
-            lab.note(&format!("after a gust on {network}"));
-            newcomers.push(newcomer(&self.topology, entrance)?);
-            Gate::slow(Duration::from_millis(random.below(LONGEST_LULL_MS))).pass();
+/// One gust after the other, at random times; with each comes a newcomer, who asks one question. It
+/// returns when the last order is answered, and every newcomer.
+fn blow(
+    lab: &Lab,
+    sky: &mut Sky,
+    handover: &Handover,
+    entrance: SocketAddr,
+    random: &mut Random,
+) -> Result<()> {
+    let (began, mut orders, mut newcomers) = (Instant::now(), Vec::new(), Vec::new());
+    while began.elapsed() < STORM {
+        let index = usize::from(random.below(2) == 1);
+        let network = NETWORKS[index];
+        match random.below(5) {
+            0..=2 if sky.is_ill(index) => sky.heal(index)?,
+            0 => sky.strike(Disturbance::SilentCut, index)?,
+            1 => sky.strike(Disturbance::LinkDown, index)?,
+            2 => sky.strike(Disturbance::AddressChange, index)?,
+            _ => orders.push(order(handover, network)?),
         }
-        for index in 0..NETWORKS.len() {
-            self.heal(index)?;
-        }
-        lab.note("the storm is over");
-        for mut order in orders {
-            wait_until("the answer to an order", LIMIT, || {
-                Ok(order.try_wait()?.is_some())
-            })?;
-        }
-        lab.note("every order is answered");
-        newcomers.into_iter().try_for_each(|one| one.finish(LIMIT))
+        lab.note(&format!("after a gust on {network}"));
+        newcomers.push(newcomer(&sky.topology, entrance)?);
+        Gate::slow(Duration::from_millis(random.below(LONGEST_LULL_MS))).pass();
     }
-
-    fn heal(&mut self, index: usize) -> Result<()> {
-        self.is_cut[index] = false;
-        self.topology.restore(NETWORKS[index])?;
-        if self.is_down[index] {
-            self.toggle(index)?;
-        }
-        Ok(())
+    for index in 0..NETWORKS.len() {
+        sky.heal(index)?;
     }
-
-    fn cut(&mut self, index: usize) -> Result<()> {
-        self.is_cut[index] = true;
-        self.topology.cut(NETWORKS[index])
+    lab.note("the storm is over");
+    for mut order in orders {
+        wait_until("the answer to an order", LIMIT, || {
+            Ok(order.try_wait()?.is_some())
+        })?;
     }
-
-    fn toggle(&mut self, index: usize) -> Result<()> {
-        let was_down = self.is_down[index];
-        self.is_down[index] = !was_down;
-        if was_down {
-            self.topology.set_up(NETWORKS[index])
-        } else {
-            self.topology.set_down(NETWORKS[index])
-        }
-    }
-
-    /// An interface that is down gets no address.
-    fn change_address(&mut self, index: usize) -> Result<()> {
-        if self.is_down[index] {
-            return Ok(());
-        }
-        self.addresses += 1;
-        let address = Ipv4Addr::new(10, 100, self.addresses, 2);
-        self.topology.change_address(NETWORKS[index], address)
-    }
+    lab.note("every order is answered");
+    newcomers.into_iter().try_for_each(|one| one.finish(LIMIT))
 }
 
 /// A new connection, however the networks are: its question is answered when they are better.

@@ -31,6 +31,16 @@ pub(super) fn one_network() -> Result<Topology> {
     Topology::new(&[(NETWORKS[0], link)])
 }
 
+/// A fast network and a slower, longer one, both with jitter and losses.
+pub(super) fn unequal_networks() -> Result<Topology> {
+    let wlan = Conditions::new(150, 10).with_jitter(2).with_loss(0.005);
+    let wwan = Conditions::new(50, 30).with_jitter(5).with_loss(0.005);
+    Topology::new(&[
+        (NETWORKS[0], Medium::Emulated(wlan)),
+        (NETWORKS[1], Medium::Emulated(wwan)),
+    ])
+}
+
 /// A server application in the scenario's hands, reached through handover over two networks.
 #[derive(Debug)]
 pub(super) struct Pair {

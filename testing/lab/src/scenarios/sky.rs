@@ -1,0 +1,129 @@
+//! The weather over the device's networks: what strikes them, and how they become good again.
+
+use std::env;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::world::{NETWORKS, ensure_done};
+use crate::handover::Handover;
+use crate::random::Random;
+use crate::scenario::Lab;
+use crate::topology::Topology;
+
+/// Another run is another seed.
+const SEED: u64 = 1;
+
+/// A switch and its outage, on a busy machine. Trying a dead network first costs 5 s of it.
+const SWITCH_LIMIT: Duration = Duration::from_secs(30);
+
+/// What strikes a network.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Disturbance {
+    SilentCut,
+    LinkDown,
+    AddressChange,
+}
+
+/// The random numbers of a scenario, from the seed in `HANDOVER_LAB_SEED`, which is noted.
+pub(super) fn random(lab: &Lab) -> Result<Random> {
+    let seed = match env::var("HANDOVER_LAB_SEED") {
+        Ok(seed) => seed.parse().context("HANDOVER_LAB_SEED")?,
+        Err(_) => SEED,
+    };
+    lab.note(&format!("HANDOVER_LAB_SEED={seed}"));
+    Ok(Random::new(seed))
+}
+
+/// The networks of [`NETWORKS`], by their index, and what has become of them.
+#[derive(Debug)]
+pub(super) struct Sky {
+    pub(super) topology: Topology,
+    is_cut: [bool; 2],
+    is_down: [bool; 2],
+    /// Makes addresses new.
+    addresses: u8,
+}
+
+impl Sky {
+    pub(super) const fn over(topology: Topology) -> Self {
+        Self {
+            topology,
+            is_cut: [false; 2],
+            is_down: [false; 2],
+            addresses: 0,
+        }
+    }
+
+    pub(super) const fn is_ill(&self, index: usize) -> bool {
+        self.is_cut[index] || self.is_down[index]
+    }
+
+    /// Strikes a network that is not ill.
+    pub(super) fn strike(&mut self, disturbance: Disturbance, index: usize) -> Result<()> {
+        let network = NETWORKS[index];
+        match disturbance {
+            Disturbance::SilentCut => {
+                self.is_cut[index] = true;
+                self.topology.cut(network)
+            }
+            Disturbance::LinkDown => {
+                self.is_down[index] = true;
+                self.topology.set_down(network)
+            }
+            Disturbance::AddressChange => {
+                self.addresses += 1;
+                let address = Ipv4Addr::new(10, 100, self.addresses, 2);
+                self.topology.change_address(network, address)
+            }
+        }
+    }
+
+    pub(super) fn heal(&mut self, index: usize) -> Result<()> {
+        let network = NETWORKS[index];
+        if std::mem::take(&mut self.is_cut[index]) {
+            self.topology.restore(network)?;
+        }
+        if std::mem::take(&mut self.is_down[index]) {
+            self.topology.set_up(network)?;
+        }
+        Ok(())
+    }
+
+    /// Strikes the current network, waits for the switch, and makes the network good again.
+    pub(super) fn strike_current(
+        &mut self,
+        lab: &Lab,
+        handover: &mut Handover,
+        disturbance: Disturbance,
+    ) -> Result<()> {
+        let status = handover.client_status()?;
+        let current = current_network(&status)?;
+        lab.note(&format!("{disturbance:?} of {}", NETWORKS[current]));
+        self.strike(disturbance, current)?;
+        let entry = handover.wait_for_switch(count_switches(&status) + 1, SWITCH_LIMIT)?;
+        lab.note(&format!("{entry}"));
+        ensure_done(&entry, "unexpected")?;
+        self.heal(current)
+    }
+}
+
+/// Orders a switch to the network that is not the current one.
+pub(super) fn order_other(lab: &Lab, handover: &Handover) -> Result<()> {
+    let target = NETWORKS[1 - current_network(&handover.client_status()?)?];
+    let entry = handover.switch(target)?;
+    lab.note(&format!("to {target}: {entry}"));
+    ensure_done(&entry, "planned")
+}
+
+/// The index of the current network.
+pub(super) fn current_network(status: &Value) -> Result<usize> {
+    let current = NETWORKS.iter().position(|one| status["network"] == *one);
+    current.with_context(|| format!("the current network is {}", status["network"]))
+}
+
+pub(super) fn count_switches(status: &Value) -> usize {
+    status["switches"].as_array().map_or(0, Vec::len)
+}
