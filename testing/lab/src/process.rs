@@ -11,9 +11,9 @@ pub struct Usage {
     pub descriptors: usize,
     /// Threads.
     pub threads: usize,
-    /// Resident memory, in KiB.
+    /// Resident memory of its own, in KiB: without the files that are mapped, as its program.
     pub memory_kib: u64,
-    /// The most resident memory that it ever had, in KiB.
+    /// The most resident memory that it ever had, in KiB, files included.
     pub peak_memory_kib: u64,
 }
 
@@ -29,7 +29,7 @@ impl Usage {
         Ok(Self {
             descriptors,
             threads: usize::try_from(field(&status, "Threads:")?)?,
-            memory_kib: field(&status, "VmRSS:")?,
+            memory_kib: field(&status, "RssAnon:")?,
             peak_memory_kib: field(&status, "VmHWM:")?,
         })
     }

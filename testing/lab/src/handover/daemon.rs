@@ -34,6 +34,7 @@ pub(super) struct Launch {
     /// Its name; its files are `NAME.toml` and `NAME.sock`.
     pub(super) name: String,
     pub(super) directory: PathBuf,
+    pub(super) tunables: Option<&'static str>,
 }
 
 impl Launch {
@@ -48,6 +49,7 @@ impl Launch {
     fn run(&self, namespace: &Namespace) -> Result<Program> {
         let mut command = Command::new(&self.binary);
         command.args([self.role, "--config"]).arg(self.file("toml"));
+        command.envs(self.tunables.map(|tunables| ("GLIBC_TUNABLES", tunables)));
         Program::start(&self.log, namespace, &self.name, command)
     }
 

@@ -30,7 +30,8 @@ const EVENTS: [Option<Disturbance>; 12] = [
 pub(super) fn run(lab: &Lab) -> Result<()> {
     let mut sky = Sky::over(unequal_networks()?);
     let servers = Servers::start(lab, &sky.topology)?;
-    let mut handover = Handover::start(lab, &sky.topology, &servers.services(), &NETWORKS, "")?;
+    let mut handover =
+        Handover::start_for_accounting(lab, &sky.topology, &servers.services(), &NETWORKS)?;
     let before = Before::read(&handover)?;
 
     let mut workload = Workload::start(lab, &sky.topology, &servers)?;
