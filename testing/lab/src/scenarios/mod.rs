@@ -4,6 +4,7 @@ mod dead_order;
 mod dead_target;
 mod farewell;
 mod first_session;
+mod forty_switches;
 mod half_closed;
 mod killed;
 mod lab_address;
@@ -205,5 +206,11 @@ pub const ALL: &[Scenario] = &[
         about: "every kind of application lives through six planned and six unexpected switches",
         needs: &workload::NEEDS,
         run: main_job::run,
+    },
+    Scenario {
+        name: "forty_switches",
+        about: "every kind of application lives through forty switches at random moments",
+        needs: &workload::NEEDS,
+        run: forty_switches::run,
     },
 ];

@@ -27,6 +27,10 @@ pub(super) enum Disturbance {
     AddressChange,
 }
 
+impl Disturbance {
+    pub(super) const ALL: [Self; 3] = [Self::SilentCut, Self::LinkDown, Self::AddressChange];
+}
+
 /// The random numbers of a scenario, from the seed in `HANDOVER_LAB_SEED`, which is noted.
 pub(super) fn random(lab: &Lab) -> Result<Random> {
     let seed = match env::var("HANDOVER_LAB_SEED") {

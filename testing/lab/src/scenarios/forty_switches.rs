@@ -1,0 +1,132 @@
+//! Forty switches of every kind in a random order at random moments, under the load of the main job; every
+//! tenth begins while the one before is still under way. Nobody loses a byte or sees an error, and both
+//! daemons are afterwards what they were before.
+
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::sky::{Disturbance, Sky, count_switches, current_network, order_other, random};
+use super::use_of_machine::Before;
+use super::workload::{Servers, Workload};
+use super::world::{LIMIT, NETWORKS, unequal_networks};
+use crate::gate::Gate;
+use crate::handover::Handover;
+use crate::random::Random;
+use crate::scenario::Lab;
+use crate::wait::{wait_for, wait_until};
+
+/// So many rounds of [`ROUND`] switches.
+const ROUNDS: usize = 4;
+
+/// One of them begins while the one before is under way.
+const ROUND: u64 = 10;
+
+/// The longest time between two switches, and for which a network stays as two blows at once left it.
+const LONGEST_LULL_MS: u64 = 1000;
+
+pub(super) fn run(lab: &Lab) -> Result<()> {
+    let mut random = random(lab)?;
+    let mut sky = Sky::over(unequal_networks()?);
+    let servers = Servers::start(lab, &sky.topology)?;
+    let mut handover =
+        Handover::start_for_accounting(lab, &sky.topology, &servers.services(), &NETWORKS)?;
+    let before = Before::read(&handover)?;
+
+    let mut workload = Workload::start(lab, &sky.topology, &servers)?;
+    let mut met = 0;
+    for _ in 0..ROUNDS {
+        let hurried = random.below(ROUND - 1);
+        for number in 0..ROUND - 1 {
+            lull(&mut random);
+            if number == hurried {
+                met += usize::from(two_at_once(lab, &mut sky, &mut handover, &mut random)?);
+                continue;
+            }
+            match draw(&mut random) {
+                None => order_other(lab, &handover)?,
+                Some(disturbance) => sky.strike_current(lab, &mut handover, disturbance)?,
+            }
+        }
+        workload.wait_for_progress()?;
+    }
+    ensure!(met > 0, "no switch began while another was under way");
+    workload.finish(lab)?;
+    let switches = count_switches(&handover.client_status()?);
+    lab.note(&format!("{switches} switches, {met} of them met another"));
+    // Conduits that the applications needed stay for the next ones; a switch renews them all.
+    order_other(lab, &handover)?;
+    before.ensure_restored(lab, &mut handover)
+}
+
+/// What comes next; `None` is an order.
+fn draw(random: &mut Random) -> Option<Disturbance> {
+    let all = Disturbance::ALL.map(Some);
+    let index = usize::try_from(random.below(all.len() as u64 + 1)).ok()?;
+    all.get(index).copied().flatten()
+}
+
+fn lull(random: &mut Random) {
+    Gate::slow(Duration::from_millis(random.below(LONGEST_LULL_MS))).pass();
+}
+
+/// An order or a blow while the switch after another is under way; then both networks become good again.
+/// Says whether the second met the first.
+fn two_at_once(
+    lab: &Lab,
+    sky: &mut Sky,
+    handover: &mut Handover,
+    random: &mut Random,
+) -> Result<bool> {
+    let status = handover.client_status()?;
+    let (current, switches) = (current_network(&status)?, count_switches(&status));
+    let first = begin(lab, sky, handover, draw(random), current)?;
+    let met = wait_for("the switch to begin", LIMIT, || {
+        let status = handover.client_status()?;
+        let over = count_switches(&status) > switches;
+        let under_way = status["state"] != "attached";
+        Ok((over || under_way).then_some(under_way))
+    })?;
+    let index = usize::from(random.below(2) == 1);
+    let second = if sky.is_ill(index) {
+        None
+    } else {
+        draw(random)
+    };
+    let second = begin(lab, sky, handover, second, index)?;
+    lull(random);
+    for index in 0..NETWORKS.len() {
+        sky.heal(index)?;
+    }
+    // An order may well fail: its network may be away.
+    for mut order in [first, second].into_iter().flatten() {
+        wait_until("the answer to an order", LIMIT, || {
+            Ok(order.try_wait()?.is_some())
+        })?;
+    }
+    let status = handover.wait_for_status("the end of both", LIMIT, |status| {
+        status["state"] == "attached" && count_switches(status) > switches
+    })?;
+    let ended = status["switches"].as_array().context("no switches")?;
+    lab.note(&format!("met: {met}; {:?}", &ended[switches..]));
+    Ok(met)
+}
+
+/// Strikes a network, or orders a switch away from it and waits for nothing.
+fn begin(
+    lab: &Lab,
+    sky: &mut Sky,
+    handover: &Handover,
+    change: Option<Disturbance>,
+    index: usize,
+) -> Result<Option<Child>> {
+    lab.note(&format!("two at once: {change:?} of {}", NETWORKS[index]));
+    if let Some(disturbance) = change {
+        sky.strike(disturbance, index)?;
+        return Ok(None);
+    }
+    let mut command = handover.client.command(&["switch", NETWORKS[1 - index]]);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    Ok(Some(command.spawn()?))
+}
