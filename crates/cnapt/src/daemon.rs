@@ -394,7 +394,7 @@ impl Daemon {
                 info!(network = %self.networks.name(network), ?reason, "lost");
                 self.link = None;
                 if matches!(reason, Loss::Silent | Loss::NoProgress) {
-                    self.networks.suspect(network);
+                    self.networks.fell_silent(network, now());
                 }
                 self.decide();
             }

@@ -28,9 +28,9 @@ struct Network {
     retry_at: Option<Instant>,
     /// Why the server was not reached the last time.
     error: Option<String>,
-    /// It fell silent while the operating system sees nothing wrong: the others are tried first, or
+    /// When it fell silent while the operating system sees nothing wrong: the others are tried first, or
     /// the applications would wait for one more timeout on it.
-    suspect: bool,
+    silent_since: Option<Instant>,
 }
 
 /// All networks, by number.
@@ -49,7 +49,7 @@ impl Networks {
                 config,
                 retry_at: None,
                 error: None,
-                suspect: false,
+                silent_since: None,
             })
             .collect();
         Self { list, automatic }
@@ -59,7 +59,7 @@ impl Networks {
     pub(crate) fn update(&mut self, snapshot: &Snapshot, server: Option<SocketAddr>) {
         for network in &mut self.list {
             network.retry_at = None;
-            network.suspect = false;
+            network.silent_since = None;
         }
         let Some(server) = server.filter(|_| self.automatic) else {
             return;
@@ -77,7 +77,7 @@ impl Networks {
                     config,
                     retry_at: None,
                     error: None,
-                    suspect: false,
+                    silent_since: None,
                 });
             }
         }
@@ -140,14 +140,14 @@ impl Networks {
         if let Some(network) = self.list.get_mut(id.0) {
             network.retry_at = None;
             network.error = None;
-            network.suspect = false;
+            network.silent_since = None;
         }
     }
 
     /// It carried, and nothing comes by it any more.
-    pub(crate) fn suspect(&mut self, id: NetworkId) {
+    pub(crate) fn fell_silent(&mut self, id: NetworkId, now: Instant) {
         if let Some(network) = self.list.get_mut(id.0) {
-            network.suspect = true;
+            network.silent_since = Some(now);
         }
     }
 
@@ -164,8 +164,8 @@ impl Networks {
         }
     }
 
-    /// The first usable network that may be tried now, of `only` or of all; a suspect one if there is
-    /// no other.
+    /// The first usable network that may be tried now, of `only` or of all; if all fell silent, the one
+    /// that did first.
     pub(crate) fn choose(
         &self,
         only: Option<NetworkId>,
@@ -180,7 +180,7 @@ impl Networks {
                     && self.list[id.0].retry_at.is_none_or(|at| at <= now)
                     && self.usable(*id, snapshot, server).is_ok()
             })
-            .min_by_key(|id| self.list[id.0].suspect)
+            .min_by_key(|id| self.list[id.0].silent_since)
     }
 
     /// What may be tried again now is not waited for any more.
@@ -262,6 +262,7 @@ mod tests {
     use super::*;
 
     const NOW: Instant = Instant::from_micros(0);
+    const LATER: Instant = Instant::from_micros(1);
 
     fn server() -> SocketAddr {
         SocketAddr::from(([10, 0, 0, 1], 7400))
@@ -298,11 +299,22 @@ mod tests {
         let mut networks = Networks::new(Vec::new());
         networks.update(&snapshot(), Some(server()));
         assert_eq!(choose(&networks), Some(NetworkId(0)));
-        networks.suspect(NetworkId(0));
+        networks.fell_silent(NetworkId(0), NOW);
         assert_eq!(choose(&networks), Some(NetworkId(1)));
-        networks.suspect(NetworkId(1));
+        networks.fell_silent(NetworkId(1), LATER);
         assert_eq!(choose(&networks), Some(NetworkId(0)), "nothing better");
         networks.reached(NetworkId(1));
+        assert_eq!(choose(&networks), Some(NetworkId(1)));
+    }
+
+    /// Forty switches, seed 1: the second network fell silent and was well again, then the first fell
+    /// silent, and for 4 s it was tried before the second.
+    #[test]
+    fn of_networks_that_fell_silent_the_one_that_did_last_is_tried_last() {
+        let mut networks = Networks::new(Vec::new());
+        networks.update(&snapshot(), Some(server()));
+        networks.fell_silent(NetworkId(1), NOW);
+        networks.fell_silent(NetworkId(0), LATER);
         assert_eq!(choose(&networks), Some(NetworkId(1)));
     }
 }
