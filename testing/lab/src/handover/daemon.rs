@@ -75,7 +75,7 @@ impl Daemon {
     }
 
     /// Waits until it has said that it is up.
-    pub(super) fn wait_until_up(&self) -> Result<()> {
+    pub fn wait_until_up(&self) -> Result<()> {
         let line = format!("{} up", self.launch.role);
         self.program.wait_for_line(&line, START_LIMIT).map(drop)
     }

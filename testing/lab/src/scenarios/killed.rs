@@ -1,64 +1,212 @@
 //! A daemon that is killed, and started again with the same key. Connections that it held are reset,
-//! with bytes queued or without, and never look complete; new ones work.
+//! with bytes queued or without, and never look complete; new ones work, and nothing is left over.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 
-use super::world::Pair;
-use crate::application::{ensure_reset, fill};
+use super::sky::{order_other, random};
+use super::use_of_machine::Before;
+use super::world::{LIMIT, Pair};
+use crate::application::{Application, ensure_end, ensure_reset, fill};
+use crate::gate::Gate;
 use crate::handover::START_LIMIT;
+use crate::payload::{CHUNK, Producer};
 use crate::scenario::Lab;
+use crate::wait::wait_until;
+
+/// A client that finds no server tries again each second; the rest is for a busy machine.
+const RESET_LIMIT: Duration = Duration::from_secs(5);
+
+/// How often a daemon is killed at random.
+const ROUNDS: usize = 8;
+
+/// How long the connections live at most before a kill.
+const LONGEST_LIFE_MS: u64 = 1000;
+
+/// How many connections carry bytes, in turn one way and the other.
+const CONNECTIONS: usize = 6;
+
+/// What the bytes are made of.
+const SEED: u64 = 47;
 
 pub(super) fn run_client(lab: &Lab) -> Result<()> {
     let mut pair = Pair::start(lab)?;
-    let connections = busy_and_idle(&pair)?;
+    let mut connections = Connections::make(&pair)?;
     pair.handover.client.program().signal(Signal::SIGKILL)?;
-    let mut servers = Vec::new();
-    for (mut client, server) in connections {
-        ensure_reset(&mut client)?;
-        servers.push(server);
-    }
+    connections.ensure_clients_reset()?;
     lab.note("the client's applications were reset");
     pair.handover.client.restart(&pair.topology.device)?;
     wait_until_attached(&mut pair)?;
-    for server in &mut servers {
-        ensure_reset(server)?;
-    }
+    connections.ensure_servers_reset()?;
+    let count = format!(
+        "connections reset client=client streams={}",
+        Connections::COUNT
+    );
+    pair.handover
+        .server
+        .program()
+        .wait_for_line(&count, LIMIT)?;
     lab.note("the server's applications were reset when the new instance took over");
     ensure_works(&pair)
 }
 
 pub(super) fn run_server(lab: &Lab) -> Result<()> {
     let mut pair = Pair::start(lab)?;
-    let connections = busy_and_idle(&pair)?;
+    let mut connections = Connections::make(&pair)?;
+    let virtual_ip = pair.handover.client_status()?["virtual_ip"].clone();
     pair.handover.server.program().signal(Signal::SIGKILL)?;
-    let mut clients = Vec::new();
-    for (client, mut server) in connections {
-        ensure_reset(&mut server)?;
-        clients.push(client);
-    }
+    connections.ensure_servers_reset()?;
     lab.note("the server's applications were reset");
     pair.handover.server.restart(&pair.topology.server)?;
-    for client in &mut clients {
-        ensure_reset(client)?;
-    }
-    lab.note("the client's applications were reset when the new instance answered");
+    pair.handover.server.wait_until_up()?;
+    let up = Instant::now();
+    connections.ensure_clients_reset()?;
+    let after = up.elapsed();
+    lab.note(&format!(
+        "the client's applications were reset after {after:?} (at most {RESET_LIMIT:?})"
+    ));
+    ensure!(after <= RESET_LIMIT, "the resets took {after:?}");
+    let count = format!("connections reset streams={}", Connections::COUNT);
+    pair.handover
+        .client
+        .program()
+        .wait_for_line(&count, LIMIT)?;
     wait_until_attached(&mut pair)?;
+    let status = pair.handover.client_status()?;
+    ensure!(
+        status["virtual_ip"] == virtual_ip,
+        "it was {virtual_ip}: {status}"
+    );
     ensure_works(&pair)
 }
 
-/// One connection at rest, one with every queue full both ways, one that is half-closed.
-fn busy_and_idle(pair: &Pair) -> Result<Vec<(TcpStream, TcpStream)>> {
-    let idle = pair.connect()?;
-    let (client, server) = pair.connect()?;
-    fill(&client)?;
-    fill(&server)?;
-    let half_closed = pair.connect()?;
-    half_closed.0.shutdown(Shutdown::Write)?;
-    Ok(vec![idle, (client, server), half_closed])
+/// Kills one of the daemons at a random moment, again and again, while bytes run both ways.
+pub(super) fn run_at_random(lab: &Lab) -> Result<()> {
+    let mut random = random(lab)?;
+    let mut pair = Pair::start_for_accounting(lab)?;
+    let before = Before::read(&pair.handover)?;
+    for round in 0..ROUNDS {
+        let ends = start_bytes(&pair)?;
+        Gate::slow(Duration::from_millis(random.below(LONGEST_LIFE_MS))).pass();
+        let (handover, topology) = (&mut pair.handover, &pair.topology);
+        let (name, daemon, host) = match random.below(2) {
+            0 => ("client", &mut handover.client, &topology.device),
+            _ => ("server", &mut handover.server, &topology.server),
+        };
+        lab.note(&format!("round {round} of {ROUNDS}: the {name} is killed"));
+        daemon.program().signal(Signal::SIGKILL)?;
+        daemon.restart(host)?;
+        ends.into_iter().try_for_each(|end| end.finish(LIMIT))?;
+        wait_until_attached(&mut pair)?;
+        ensure_works(&pair)?;
+    }
+    // A switch renews all conduits, whatever became of some.
+    order_other(lab, &pair.handover)?;
+    before.ensure_restored(lab, &mut pair.handover)
+}
+
+/// Connections of all kinds; each end returns when it is reset and has seen nothing wrong. Only one thread
+/// looks at each socket: Linux tells of a reset once, and then reports an end.
+fn start_bytes(pair: &Pair) -> Result<Vec<Application>> {
+    let mut ends = Vec::new();
+    for number in 0..CONNECTIONS {
+        let (client, server) = pair.connect()?;
+        let (writer, reader) = if number % 2 == 0 {
+            (client, server)
+        } else {
+            (server, client)
+        };
+        ends.push(Application::start("writer", move || {
+            write_until_reset(writer)
+        })?);
+        ends.push(Application::start("reader", move || {
+            read_until_reset(reader)
+        })?);
+    }
+    let (mut client, mut server) = pair.connect()?;
+    ends.push(Application::start("idle", move || {
+        ensure_reset(&mut client)
+    })?);
+    ends.push(Application::start("idle", move || {
+        ensure_reset(&mut server)
+    })?);
+    Ok(ends)
+}
+
+fn write_until_reset(mut stream: TcpStream) -> Result<()> {
+    let mut producer = Producer::new(SEED);
+    loop {
+        if let Err(error) = stream.write_all(producer.produce()) {
+            let kind = error.kind();
+            ensure!(kind == ErrorKind::ConnectionReset, "not a reset: {error}");
+            return Ok(());
+        }
+    }
+}
+
+fn read_until_reset(mut stream: TcpStream) -> Result<()> {
+    let (mut producer, mut expected) = (Producer::new(SEED), Vec::new());
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let length = match stream.read(&mut chunk) {
+            Ok(0) => bail!("the connection ended as if all were well"),
+            Ok(length) => length,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(()),
+            Err(error) => return Err(error).context("wait for a reset"),
+        };
+        if expected.len() < length {
+            expected.extend_from_slice(producer.produce());
+        }
+        ensure!(chunk[..length] == expected[..length], "wrong bytes came");
+        expected.drain(..length);
+    }
+}
+
+/// Connections in every state, with both ends of each.
+struct Connections {
+    idle: (TcpStream, TcpStream),
+    /// Every queue is full, both ways.
+    full: (TcpStream, TcpStream),
+    /// The client has ended its direction, and the server has seen it.
+    half_closed: (TcpStream, TcpStream),
+}
+
+impl Connections {
+    const COUNT: usize = 3;
+
+    fn make(pair: &Pair) -> Result<Self> {
+        let idle = pair.connect()?;
+        let full = pair.connect()?;
+        fill(&full.0)?;
+        fill(&full.1)?;
+        let mut half_closed = pair.connect()?;
+        half_closed.0.shutdown(Shutdown::Write)?;
+        ensure_end(&mut half_closed.1)?;
+        Ok(Self {
+            idle,
+            full,
+            half_closed,
+        })
+    }
+
+    fn ensure_clients_reset(&mut self) -> Result<()> {
+        ensure_reset(&mut self.idle.0)?;
+        ensure_reset(&mut self.full.0)?;
+        ensure_reset(&mut self.half_closed.0)
+    }
+
+    /// What was half-closed has its end already: there only writing tells of the reset.
+    fn ensure_servers_reset(&mut self) -> Result<()> {
+        ensure_reset(&mut self.idle.1)?;
+        ensure_reset(&mut self.full.1)?;
+        wait_until("the reset of what was half-closed", LIMIT, || {
+            Ok(self.half_closed.1.write_all(b"x").is_err())
+        })
+    }
 }
 
 fn wait_until_attached(pair: &mut Pair) -> Result<()> {

@@ -142,6 +142,12 @@ pub const ALL: &[Scenario] = &[
         run: killed::run_server,
     },
     Scenario {
+        name: "killed_at_random",
+        about: "either daemon is killed at random moments; old connections are reset, nothing is left",
+        needs: &[Facility::Tun],
+        run: killed::run_at_random,
+    },
+    Scenario {
         name: "refused_target",
         about: "a server application that is not there is a reset, not a silence",
         needs: &[Facility::Tun],

@@ -60,16 +60,31 @@ impl Pair {
         Self::start_over(lab, one_network()?, &NETWORKS[..1])
     }
 
+    /// With daemons whose use of the machine is looked at.
+    pub(super) fn start_for_accounting(lab: &Lab) -> Result<Self> {
+        Self::start_with(two_networks()?, |topology, services| {
+            Handover::start_for_accounting(lab, topology, services, &NETWORKS)
+        })
+    }
+
     fn start_over(lab: &Lab, topology: Topology, networks: &[&str]) -> Result<Self> {
+        Self::start_with(topology, |topology, services| {
+            Handover::start(lab, topology, services, networks, "")
+        })
+    }
+
+    pub(super) fn start_with(
+        topology: Topology,
+        start: impl FnOnce(&Topology, &[Service<'_>]) -> Result<Handover>,
+    ) -> Result<Self> {
         let server = Manual::start(&topology.server, SERVER.into())?;
         let service = Service {
             name: "manual",
             target: server.address(),
             port: 7000,
         };
-        let handover = Handover::start(lab, &topology, &[service], networks, "")?;
         Ok(Self {
-            handover,
+            handover: start(&topology, &[service])?,
             service,
             server,
             topology,
