@@ -4,6 +4,7 @@ mod binary;
 mod configuration;
 mod daemon;
 
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -171,6 +172,14 @@ impl Handover {
     /// Makes the key of a client that the server does not know.
     pub fn make_stranger(&self, name: &str) -> Result<()> {
         self.site.keygen(name).map(drop)
+    }
+
+    /// Gives a client to be started the key of another.
+    pub fn copy_key(&self, from: &str, to: &str) -> Result<()> {
+        let file = |name| self.site.directory.path().join(name).with_extension("key");
+        fs::copy(file(from), file(to))
+            .map(drop)
+            .context("copy a key")
     }
 
     /// `handover status --json` of the client.

@@ -1,5 +1,6 @@
 //! The scenarios, one file each.
 
+mod copied_key;
 mod dead_order;
 mod dead_target;
 mod farewell;
@@ -164,6 +165,12 @@ pub const ALL: &[Scenario] = &[
         about: "two clients switch at one server and do not disturb each other",
         needs: &[Facility::Tun],
         run: two_clients::run,
+    },
+    Scenario {
+        name: "copied_key",
+        about: "of two devices with one key the first stops and says so, the second is left in peace",
+        needs: &[Facility::Tun],
+        run: copied_key::run,
     },
     Scenario {
         name: "switch_timeout",

@@ -1,10 +1,11 @@
 //! A client that is silent for longer than the switch timeout is released, with its connections; when
 //! it comes back it begins anew (R13).
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::world::{LIMIT, NETWORKS, one_network};
 use crate::application::{ensure_reset, enter};
@@ -44,13 +45,20 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
             status["clients"] == serde_json::json!([])
         })?;
     ensure_reset(&mut server)?;
-    lab.note("released");
+    let told = "released: connections reset client=client streams=1";
+    handover.server.program().wait_for_line(told, LIMIT)?;
     topology.restore("wlan0")?;
     ensure_reset(&mut application)?;
+    let told = "does not know the session any more: connections reset streams=1";
+    handover.client.program().wait_for_line(told, LIMIT)?;
     handover.wait_for_status("the new session", LIMIT, |status| {
         status["state"] == "attached"
     })?;
     let mut again = enter(&topology.device, service.entrance())?;
-    again.write_all(b"x")?;
-    manual.accept(LIMIT).map(drop)
+    again.write_all(b"new")?;
+    again.shutdown(Shutdown::Write)?;
+    let mut read = String::new();
+    manual.accept(LIMIT)?.read_to_string(&mut read)?;
+    ensure!(read == "new", "a new connection brought {read:?}");
+    Ok(())
 }
