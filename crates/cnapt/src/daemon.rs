@@ -479,6 +479,8 @@ impl Daemon {
         warn!("the server refused this client: {}", describe(code));
         if code == RefusedCode::Superseded {
             self.link = None;
+            // An application would wait for minutes for what cannot come.
+            self.listeners.set(&[]);
             for waiting in self.orders.take_all() {
                 waiting.send(Err(Failure::failed(describe(code))));
             }

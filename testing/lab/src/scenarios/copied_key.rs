@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Shutdown};
 
 use anyhow::{Result, ensure};
+use serde_json::Value;
 
 use super::world::{LIMIT, NETWORKS, Pair, ensure_done};
 use crate::application::{Application, ask, ensure_end, ensure_reset, enter};
@@ -36,6 +37,10 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
     let echo = Application::start("echo", move || Ok(echo(server)?))?;
     ask(&mut client, 1)?;
     ensure_stopped(lab, &mut pair.handover.client)?;
+    ensure!(
+        enter(&pair.topology.device, pair.service.entrance()).is_err(),
+        "the loser still takes connections"
+    );
 
     // A change of its networks is what wakes a client that has given up for a while.
     pair.topology.set_down("wwan0")?;
@@ -57,14 +62,17 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
     echo.finish(LIMIT)
 }
 
-/// It has no link, says why, and carries out no order.
+/// It has no link, says why, offers nothing, and carries out no order.
 fn ensure_stopped(lab: &Lab, loser: &mut Daemon) -> Result<()> {
     loser.program().wait_for_line(ADVICE, LIMIT)?;
     let status = loser.status()?;
     lab.note(&format!("the loser: {status}"));
     let advice = status["error"].as_str().unwrap_or_default();
     ensure!(
-        status["state"] == "refused" && status["network"].is_null() && advice.contains(ADVICE),
+        status["state"] == "refused"
+            && status["network"].is_null()
+            && status["services"] == Value::Array(Vec::new())
+            && advice.contains(ADVICE),
         "not stopped: {status}"
     );
     let order = loser.run(&["switch", "wlan0"])?;
