@@ -25,6 +25,7 @@ mod same_network;
 mod server_first;
 mod sky;
 mod still_reader;
+mod stopped;
 mod storm;
 mod strangers;
 mod switch_timeout;
@@ -219,6 +220,12 @@ pub const ALL: &[Scenario] = &[
         about: "every kind of application lives through six planned and six unexpected switches",
         needs: &workload::NEEDS,
         run: main_job::run,
+    },
+    Scenario {
+        name: "stopped",
+        about: "either daemon stands still for 30 s under load; then everything goes on",
+        needs: &workload::NEEDS,
+        run: stopped::run,
     },
     Scenario {
         name: "forty_switches",
