@@ -2,12 +2,14 @@
 //! tenth begins while the one before is still under way. Nobody loses a byte or sees an error, and both
 //! daemons are afterwards what they were before.
 
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::sky::{Disturbance, Sky, count_switches, current_network, order_other, random};
+use super::sky::{
+    Disturbance, Sky, count_switches, current_network, order, order_other, random, wait_for_answers,
+};
 use super::use_of_machine::Before;
 use super::workload::{Servers, Workload};
 use super::world::{LIMIT, NETWORKS, unequal_networks};
@@ -15,7 +17,7 @@ use crate::gate::Gate;
 use crate::handover::Handover;
 use crate::random::Random;
 use crate::scenario::Lab;
-use crate::wait::{wait_for, wait_until};
+use crate::wait::wait_for;
 
 /// So many rounds of [`ROUND`] switches.
 const ROUNDS: usize = 4;
@@ -99,12 +101,7 @@ fn two_at_once(
     for index in 0..NETWORKS.len() {
         sky.heal(index)?;
     }
-    // An order may well fail: its network may be away.
-    for mut order in [first, second].into_iter().flatten() {
-        wait_until("the answer to an order", LIMIT, || {
-            Ok(order.try_wait()?.is_some())
-        })?;
-    }
+    wait_for_answers([first, second].into_iter().flatten())?;
     let status = handover.wait_for_status("the end of both", LIMIT, |status| {
         status["state"] == "attached" && count_switches(status) > switches
     })?;
@@ -126,7 +123,5 @@ fn begin(
         sky.strike(disturbance, index)?;
         return Ok(None);
     }
-    let mut command = handover.client.command(&["switch", NETWORKS[1 - index]]);
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-    Ok(Some(command.spawn()?))
+    order(handover, NETWORKS[1 - index]).map(Some)
 }

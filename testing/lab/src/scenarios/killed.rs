@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 
-use super::sky::{order_other, random};
+use super::sky::{order, order_other, random, wait_for_answers};
 use super::use_of_machine::Before;
-use super::world::{LIMIT, Pair};
+use super::world::{LIMIT, NETWORKS, Pair};
 use crate::application::{Application, ensure_end, ensure_reset, fill};
 use crate::gate::Gate;
 use crate::handover::START_LIMIT;
@@ -26,6 +26,9 @@ const ROUNDS: usize = 8;
 
 /// How long the connections live at most before a kill.
 const LONGEST_LIFE_MS: u64 = 1000;
+
+/// So long after an order its switch is likely to be under way or just over.
+const ORDER_MS: u64 = 100;
 
 /// How many connections carry bytes, in turn one way and the other.
 const CONNECTIONS: usize = 6;
@@ -84,14 +87,22 @@ pub(super) fn run_server(lab: &Lab) -> Result<()> {
     ensure_works(&pair)
 }
 
-/// Kills one of the daemons at a random moment, again and again, while bytes run both ways.
+/// Kills one of the daemons at a random moment, again and again, while bytes run both ways; every other
+/// time after an order, so that some kills fall into a switch.
 pub(super) fn run_at_random(lab: &Lab) -> Result<()> {
     let mut random = random(lab)?;
     let mut pair = Pair::start_for_accounting(lab)?;
     let before = Before::read(&pair.handover)?;
+    let mut orders = Vec::new();
     for round in 0..ROUNDS {
         let ends = start_bytes(&pair)?;
-        Gate::slow(Duration::from_millis(random.below(LONGEST_LIFE_MS))).pass();
+        let mut longest_life = LONGEST_LIFE_MS;
+        if round % 2 == 0 {
+            longest_life = ORDER_MS;
+            let network = NETWORKS[usize::from(random.below(2) == 1)];
+            orders.push(order(&pair.handover, network)?);
+        }
+        Gate::slow(Duration::from_millis(random.below(longest_life))).pass();
         let (handover, topology) = (&mut pair.handover, &pair.topology);
         let (name, daemon, host) = match random.below(2) {
             0 => ("client", &mut handover.client, &topology.device),
@@ -104,6 +115,7 @@ pub(super) fn run_at_random(lab: &Lab) -> Result<()> {
         wait_until_attached(&mut pair)?;
         ensure_works(&pair)?;
     }
+    wait_for_answers(orders)?;
     // A switch renews all conduits, whatever became of some.
     order_other(lab, &pair.handover)?;
     before.ensure_restored(lab, &mut pair.handover)

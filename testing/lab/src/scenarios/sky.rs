@@ -2,6 +2,7 @@
 
 use std::env;
 use std::net::Ipv4Addr;
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -12,6 +13,7 @@ use crate::handover::Handover;
 use crate::random::Random;
 use crate::scenario::Lab;
 use crate::topology::Topology;
+use crate::wait::wait_until;
 
 /// Another run is another seed.
 const SEED: u64 = 1;
@@ -120,6 +122,23 @@ pub(super) fn order_other(lab: &Lab, handover: &Handover) -> Result<()> {
     let entry = handover.switch(target)?;
     lab.note(&format!("to {target}: {entry}"));
     ensure_done(&entry, "planned")
+}
+
+/// An order that nobody waits for, and that may well fail: see [`wait_for_answers`].
+pub(super) fn order(handover: &Handover, network: &str) -> Result<Child> {
+    let mut command = handover.client.command(&["switch", network]);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    Ok(command.spawn()?)
+}
+
+/// Every order has to be answered, however.
+pub(super) fn wait_for_answers(orders: impl IntoIterator<Item = Child>) -> Result<()> {
+    for mut order in orders {
+        wait_until("the answer to an order", SWITCH_LIMIT, || {
+            Ok(order.try_wait()?.is_some())
+        })?;
+    }
+    Ok(())
 }
 
 /// The index of the current network.

@@ -2,14 +2,13 @@
 //! orders. When it is over everything is there.
 
 use std::net::{Shutdown, SocketAddr};
-use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::sky::{Disturbance, Sky, random};
+use super::sky::{Disturbance, Sky, count_switches, order, random, wait_for_answers};
 use super::world::{LIMIT, NETWORKS};
 use crate::application::{
     Application, Stop, ask, converse, download_until, ensure_end, enter, upload_until,
@@ -68,7 +67,7 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
     let status = handover.wait_for_status("no stream left", LIMIT, |status| {
         status["streams"] == 0 && status["state"] == "attached"
     })?;
-    let switches = status["switches"].as_array().map_or(0, Vec::len);
+    let switches = count_switches(&status);
     let answers = answers.load(Ordering::Relaxed);
     lab.note(&format!("{switches} switches, {answers} answers"));
     handover
@@ -132,11 +131,7 @@ fn blow(
         sky.heal(index)?;
     }
     lab.note("the storm is over");
-    for mut order in orders {
-        wait_until("the answer to an order", LIMIT, || {
-            Ok(order.try_wait()?.is_some())
-        })?;
-    }
+    wait_for_answers(orders)?;
     lab.note("every order is answered");
     newcomers.into_iter().try_for_each(|one| one.finish(LIMIT))
 }
@@ -149,11 +144,4 @@ fn newcomer(topology: &Topology, entrance: SocketAddr) -> Result<Application> {
         stream.shutdown(Shutdown::Write)?;
         ensure_end(&mut stream)
     })
-}
-
-/// Nobody waits for the end of it, and a storm may well spoil it.
-fn order(handover: &Handover, network: &str) -> Result<Child> {
-    let mut command = handover.client.command(&["switch", network]);
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-    Ok(command.spawn()?)
 }
