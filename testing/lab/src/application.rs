@@ -30,7 +30,8 @@ const STANDSTILL: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Application<T = ()> {
     name: String,
-    thread: JoinHandle<Result<T>>,
+    /// None once its result has been taken.
+    thread: Option<JoinHandle<Result<T>>>,
 }
 
 impl<T: Send + 'static> Application<T> {
@@ -39,7 +40,7 @@ impl<T: Send + 'static> Application<T> {
         let thread = thread::Builder::new().name(name.to_owned()).spawn(work);
         Ok(Self {
             name: name.to_owned(),
-            thread: thread.with_context(|| format!("start {name}"))?,
+            thread: Some(thread.with_context(|| format!("start {name}"))?),
         })
     }
 
@@ -50,15 +51,29 @@ impl<T: Send + 'static> Application<T> {
 
     /// Whether it has come to its end.
     pub fn is_finished(&self) -> bool {
-        self.thread.is_finished()
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// An error if it has come to its end: its own, if it had one.
+    pub fn ensure_running(&mut self) -> Result<()> {
+        if self.is_finished() {
+            self.take_result()?;
+            bail!("{} is over too early", self.name);
+        }
+        Ok(())
     }
 
     /// Waits for its end; its error is the scenario's.
-    pub fn finish(self, limit: Duration) -> Result<T> {
-        let Self { name, thread } = self;
-        wait_until(&format!("the end of {name}"), limit, || {
-            Ok(thread.is_finished())
+    pub fn finish(mut self, limit: Duration) -> Result<T> {
+        wait_until(&format!("the end of {}", self.name), limit, || {
+            Ok(self.is_finished())
         })?;
+        self.take_result()
+    }
+
+    fn take_result(&mut self) -> Result<T> {
+        let (name, thread) = (&self.name, self.thread.take());
+        let thread = thread.with_context(|| format!("{name} has ended before"))?;
         let result = thread.join().ok();
         result
             .with_context(|| format!("{name} panicked"))?

@@ -50,13 +50,16 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
     ];
     let mut handover = Handover::start(lab, &topology, &services, &NETWORKS, "")?;
     let (stop, answers) = (Stop::default(), Arc::<AtomicU64>::default());
-    let applications = start(&topology, &services, &stop, &answers)?;
+    let mut applications = start(&topology, &services, &stop, &answers)?;
 
     let mut sky = Sky::over(topology);
     let entrance = services[0].entrance();
     blow(lab, &mut sky, &handover, entrance, &mut random(lab)?)?;
     let wanted = answers.load(Ordering::Relaxed) + SOME;
     wait_until("the conversations to go on", LIMIT, || {
+        applications
+            .iter_mut()
+            .try_for_each(Application::ensure_running)?;
         Ok(answers.load(Ordering::Relaxed) >= wanted)
     })?;
     stop.stop();

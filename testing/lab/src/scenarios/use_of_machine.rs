@@ -13,7 +13,7 @@ use crate::wait::wait_until;
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// So long without a change means that the spare conduits are there and the control socket is idle.
-const STANDSTILL: Duration = Duration::from_secs(1);
+const STANDSTILL: Duration = Duration::from_secs(2);
 
 /// In KiB. Small pieces lie scattered in the allocator's heap, and some pages stay for them: 0.6 MB were
 /// seen.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::application::{
     Application, Stop, ask, converse, download, download_half_closed, download_until, ensure_end,
@@ -206,16 +206,9 @@ impl Workload {
             .collect()
     }
 
-    /// The error of one that has ended is its own, if it had one.
     fn ensure_running(&mut self) -> Result<()> {
-        let ended = |member: &Member| member.application.is_finished();
-        let Some(index) = self.members.iter().position(ended) else {
-            return Ok(());
-        };
-        let application = self.members.swap_remove(index).application;
-        let name = application.name().to_owned();
-        application.finish(LIMIT)?;
-        bail!("{name} is over too early")
+        let mut all = self.members.iter_mut();
+        all.try_for_each(|member| member.application.ensure_running())
     }
 
     fn add(
