@@ -1,5 +1,5 @@
-//! A daemon that is killed, and started again with the same key. Connections that it held are reset,
-//! with bytes queued or without, and never look complete; new ones work, and nothing is left over.
+//! A daemon that is killed or ended, and started again with the same key. Connections that it held are
+//! reset, with bytes queued or without, and never look complete; new ones work, and nothing is left over.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -84,6 +84,31 @@ pub(super) fn run_server(lab: &Lab) -> Result<()> {
         status["virtual_ip"] == virtual_ip,
         "it was {virtual_ip}: {status}"
     );
+    ensure_works(&pair)
+}
+
+/// A client that is told to end takes leave: the server's applications are reset at once. A server leaves
+/// the resets on the device to its successor, as a killed one does.
+pub(super) fn run_ended(lab: &Lab) -> Result<()> {
+    let mut pair = Pair::start(lab)?;
+    let mut connections = Connections::make(&pair)?;
+    pair.handover.client.program().signal(Signal::SIGTERM)?;
+    pair.handover.client.program().wait_success(LIMIT)?;
+    connections.ensure_clients_reset()?;
+    connections.ensure_servers_reset()?;
+    let count = Connections::COUNT;
+    let told = format!("connections reset client=client streams={count} left=true");
+    pair.handover.server.program().wait_for_line(&told, LIMIT)?;
+    pair.handover.client.restart(&pair.topology.device)?;
+    wait_until_attached(&mut pair)?;
+
+    let mut connections = Connections::make(&pair)?;
+    pair.handover.server.program().signal(Signal::SIGTERM)?;
+    pair.handover.server.program().wait_success(LIMIT)?;
+    connections.ensure_servers_reset()?;
+    pair.handover.server.restart(&pair.topology.server)?;
+    connections.ensure_clients_reset()?;
+    wait_until_attached(&mut pair)?;
     ensure_works(&pair)
 }
 

@@ -144,6 +144,12 @@ pub const ALL: &[Scenario] = &[
         run: killed::run_server,
     },
     Scenario {
+        name: "ended",
+        about: "a daemon that is told to end resets its connections, and ends well",
+        needs: &[Facility::Tun],
+        run: killed::run_ended,
+    },
+    Scenario {
         name: "killed_at_random",
         about: "either daemon is killed at random moments; old connections are reset, nothing is left",
         needs: &[Facility::Tun],
