@@ -22,7 +22,7 @@ use crate::wait::wait_until;
 const RESET_LIMIT: Duration = Duration::from_secs(5);
 
 /// How often a daemon is killed at random.
-const ROUNDS: usize = 8;
+const ROUNDS: usize = 9;
 
 /// How long the connections live at most before a kill.
 const LONGEST_LIFE_MS: u64 = 1000;
@@ -112,8 +112,8 @@ pub(super) fn run_ended(lab: &Lab) -> Result<()> {
     ensure_works(&pair)
 }
 
-/// Kills one of the daemons at a random moment, again and again, while bytes run both ways; every other
-/// time after an order, so that some kills fall into a switch.
+/// Kills one of the daemons at a random moment, again and again, while bytes run both ways; at times after
+/// an order, so that some kills fall into a switch, at times while a network is silently cut.
 pub(super) fn run_at_random(lab: &Lab) -> Result<()> {
     let mut random = random(lab)?;
     let mut pair = Pair::start_for_accounting(lab)?;
@@ -121,12 +121,18 @@ pub(super) fn run_at_random(lab: &Lab) -> Result<()> {
     let mut orders = Vec::new();
     for round in 0..ROUNDS {
         let ends = start_bytes(&pair)?;
-        let mut longest_life = LONGEST_LIFE_MS;
-        if round % 2 == 0 {
-            longest_life = ORDER_MS;
-            let network = NETWORKS[usize::from(random.below(2) == 1)];
-            orders.push(order(&pair.handover, network)?);
-        }
+        let network = NETWORKS[usize::from(random.below(2) == 1)];
+        let longest_life = match round % 3 {
+            0 => {
+                orders.push(order(&pair.handover, network)?);
+                ORDER_MS
+            }
+            1 => {
+                pair.topology.cut(network)?;
+                LONGEST_LIFE_MS
+            }
+            _ => LONGEST_LIFE_MS,
+        };
         Gate::slow(Duration::from_millis(random.below(longest_life))).pass();
         let (handover, topology) = (&mut pair.handover, &pair.topology);
         let (name, daemon, host) = match random.below(2) {
@@ -139,6 +145,7 @@ pub(super) fn run_at_random(lab: &Lab) -> Result<()> {
         ends.into_iter().try_for_each(|end| end.finish(LIMIT))?;
         wait_until_attached(&mut pair)?;
         ensure_works(&pair)?;
+        pair.topology.restore(network)?;
     }
     wait_for_answers(orders)?;
     // A switch renews all conduits, whatever became of some.
