@@ -16,11 +16,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::{TlsAcceptor, TlsStream};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use crate::conduit::{BUFFER_BYTES, read_ahead};
 use crate::crowd::Crowd;
-use crate::{AllowedKeys, Conduit, PrivateKey, PublicKey, SetUpError, socket, tls};
+use crate::turned_away::Doorkeeper;
+use crate::{AllowedKeys, Conduit, PrivateKey, PublicKey, SetUpError, TurnedAway, socket, tls};
 
 /// How long one handshake may take: as long as the client tries ([`crate::CONNECT_TIMEOUT`]).
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(4);
@@ -35,6 +36,7 @@ pub const HANDSHAKES_AT_ONCE: usize = 512;
 pub struct Acceptor {
     tls: TlsAcceptor,
     allowed: AllowedKeys,
+    doorkeeper: Arc<Doorkeeper>,
 }
 
 impl Acceptor {
@@ -48,7 +50,14 @@ impl Acceptor {
         Ok(Self {
             tls: TlsAcceptor::from(Arc::new(config)),
             allowed,
+            doorkeeper: Arc::default(),
         })
+    }
+
+    /// How many connections [`serve`] has turned away, of all that share this acceptor.
+    #[must_use]
+    pub fn turned_away(&self) -> TurnedAway {
+        self.doorkeeper.total()
     }
 
     /// Carries out the server's half of the handshake and says whose conduit it is.
@@ -97,7 +106,7 @@ pub enum AcceptError {
     #[error("no finished handshake within {} s", HANDSHAKE_TIMEOUT.as_secs())]
     TimedOut,
     /// A client whose key is not, or no longer, in the list.
-    #[error("the key {0} is not allowed: to let this client in, add a [[client]] with it")]
+    #[error("a client's key is not allowed: to let it in, add a [[client]] with key = \"{0}\"")]
     UnknownKey(PublicKey),
     /// Something that does not speak the protocol.
     #[error("not a handover client: {0}")]
@@ -105,6 +114,9 @@ pub enum AcceptError {
     /// The connection broke.
     #[error("the connection broke during the handshake: {0}")]
     Broken(#[source] io::Error),
+    /// All places were taken, and a newcomer got this one.
+    #[error("too many unfinished handshakes: a newcomer got its place")]
+    Displaced,
 }
 
 fn handshake_failed(error: io::Error) -> AcceptError {
@@ -192,7 +204,6 @@ struct Handshakes {
     tasks: JoinSet<Result<(Conduit, PublicKey), AcceptError>>,
     running: HashMap<Id, (IpAddr, AbortHandle)>,
     crowd: Crowd<Id>,
-    refusal_reported: Option<Instant>,
 }
 
 impl Handshakes {
@@ -202,7 +213,6 @@ impl Handshakes {
             tasks: JoinSet::new(),
             running: HashMap::new(),
             crowd: Crowd::new(),
-            refusal_reported: None,
         }
     }
 
@@ -228,8 +238,9 @@ impl Handshakes {
             .displace()
             .and_then(|id| self.running.remove(&id));
         if let Some((from, task)) = displaced {
-            debug!(%from, "an unfinished handshake gives its place to a newcomer");
             task.abort();
+            let doorkeeper = &self.acceptor.doorkeeper;
+            doorkeeper.turn_away(from, &AcceptError::Displaced);
         }
     }
 
@@ -249,7 +260,9 @@ impl Handshakes {
         match ended {
             Ok((_, Ok(finished))) => Some(finished),
             Ok((_, Err(error))) => {
-                self.report(from, &error);
+                if let Some(from) = from {
+                    self.acceptor.doorkeeper.turn_away(from, &error);
+                }
                 None
             }
             Err(error) => {
@@ -258,21 +271,6 @@ impl Handshakes {
                 }
                 None
             }
-        }
-    }
-
-    /// An unknown key is what the administrator looks for when a new client does not get in, so it
-    /// is reported; but strangers must not be able to fill the log.
-    fn report(&mut self, from: Option<IpAddr>, error: &AcceptError) {
-        let now = Instant::now();
-        let due = self
-            .refusal_reported
-            .is_none_or(|last| now - last >= REFUSALS_REPORTED_EVERY);
-        if due && matches!(error, AcceptError::UnknownKey(_)) {
-            self.refusal_reported = Some(now);
-            info!(?from, "{error}");
-        } else {
-            debug!(?from, "{error}");
         }
     }
 }
@@ -296,6 +294,3 @@ fn ends_one_connection(error: &io::Error) -> bool {
 /// How long the loop waits when the system has no descriptor or memory for another connection:
 /// short beside a client's [`crate::CONNECT_TIMEOUT`], long enough not to burn the processor.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
-
-/// At most one refused client a second is reported where administrators look.
-const REFUSALS_REPORTED_EVERY: Duration = Duration::from_secs(1);

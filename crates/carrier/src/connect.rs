@@ -76,13 +76,28 @@ impl Connector {
                 session.set_buffer_limit(Some(BUFFER_BYTES))
             })
             .await
-            .map_err(handshake_failed)?;
+            .map_err(|error| self.handshake_failed(error))?;
         let key = tls::check_peer(stream.get_ref().1)
             .map_err(|error| ConnectError::NotHandover(error.to_string()))?;
         if key != self.server_key {
-            return Err(ConnectError::WrongServerKey(key));
+            return Err(self.wrong_key(key));
         }
         Conduit::new(TlsStream::Client(stream)).map_err(ConnectError::Broken)
+    }
+
+    fn handshake_failed(&self, error: io::Error) -> ConnectError {
+        let Some(cause) = tls::tls_error(&error) else {
+            return ConnectError::Broken(error);
+        };
+        match tls::turned_away(cause) {
+            Some(key) => self.wrong_key(key),
+            None => ConnectError::NotHandover(cause.to_string()),
+        }
+    }
+
+    const fn wrong_key(&self, met: PublicKey) -> ConnectError {
+        let expected = self.server_key;
+        ConnectError::WrongServerKey { met, expected }
     }
 }
 
@@ -108,24 +123,22 @@ pub enum ConnectError {
     #[error("no answer from the server within {} s", CONNECT_TIMEOUT.as_secs())]
     TimedOut,
     /// A handover server answered, but not ours.
-    #[error("a server with another key answered ({0}): check `server_key` in the configuration")]
-    WrongServerKey(PublicKey),
+    #[error(
+        "a server with another key answered: expected \"{expected}\", met \"{met}\"; \
+         correct `server_key` in the configuration if the server was given a new key"
+    )]
+    WrongServerKey {
+        /// The key that was shown.
+        met: PublicKey,
+        /// The key that the user has given.
+        expected: PublicKey,
+    },
     /// Something answered that is no handover server: a hotel's portal, a proxy, another service.
     #[error("this network does not reach the server, something else answered: {0}")]
     NotHandover(String),
     /// The connection broke during the handshake.
     #[error("the connection broke during the handshake: {0}")]
     Broken(#[source] io::Error),
-}
-
-fn handshake_failed(error: io::Error) -> ConnectError {
-    let Some(cause) = tls::tls_error(&error) else {
-        return ConnectError::Broken(error);
-    };
-    match tls::turned_away(cause) {
-        Some(key) => ConnectError::WrongServerKey(key),
-        None => ConnectError::NotHandover(cause.to_string()),
-    }
 }
 
 #[cfg(test)]

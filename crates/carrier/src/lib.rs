@@ -27,6 +27,7 @@ mod crowd;
 mod identity;
 mod socket;
 mod tls;
+mod turned_away;
 
 pub use accept::{AcceptError, Acceptor, HANDSHAKE_TIMEOUT, HANDSHAKES_AT_ONCE, serve};
 pub use allowed::AllowedKeys;
@@ -34,3 +35,4 @@ pub use conduit::{CLOSE_TIMEOUT, Conduit, RECORD_BYTES};
 pub use connect::{CONNECT_TIMEOUT, ConnectError, Connector};
 pub use identity::{KeyError, ParsePublicKeyError, PrivateKey, PublicKey, random_u64};
 pub use tls::{ALPN, SetUpError, key_was_refused};
+pub use turned_away::TurnedAway;

@@ -40,6 +40,8 @@ async fn silent_strangers_from_one_address_keep_no_client_out() {
     let mut server = Server::start().await;
     let strangers = server.flood(|_| Ipv4Addr::new(127, 0, 0, 2)).await;
     server.lets_the_client_in(HANDSHAKE_TIMEOUT / 2).await;
+    let displaced = server.acceptor.turned_away().displaced;
+    assert!(displaced >= MORE_THAN_PLACES, "{displaced} are counted");
     drop(strangers);
 }
 
@@ -97,6 +99,7 @@ struct Server {
     address: SocketAddr,
     connector: Connector,
     client_key: PublicKey,
+    acceptor: Arc<Acceptor>,
     arrived: UnboundedReceiver<(Conduit, PublicKey)>,
     _loop: tokio::task::JoinSet<()>,
 }
@@ -105,12 +108,13 @@ impl Server {
     async fn start() -> Self {
         let (client, server) = (PrivateKey::generate(), PrivateKey::generate());
         let client_key = client.public_key();
-        let acceptor = Acceptor::new(&server, AllowedKeys::new([client_key])).unwrap();
+        let acceptor = Arc::new(Acceptor::new(&server, AllowedKeys::new([client_key])).unwrap());
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, arrived) = unbounded_channel();
         let mut accept_loop = tokio::task::JoinSet::new();
-        accept_loop.spawn(serve(listener, Arc::new(acceptor), move |conduit, key| {
+        let door = Arc::clone(&acceptor);
+        accept_loop.spawn(serve(listener, door, move |conduit, key| {
             sender
                 .send((conduit, key))
                 .expect("the test waits for clients");
@@ -120,6 +124,7 @@ impl Server {
             address,
             connector,
             client_key,
+            acceptor,
             arrived,
             _loop: accept_loop,
         }
@@ -130,7 +135,7 @@ impl Server {
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
         setrlimit(Resource::RLIMIT_NOFILE, hard.min(FILES), hard).unwrap();
         let mut strangers = Vec::new();
-        for n in 0..HANDSHAKES_AT_ONCE as u32 + 20 {
+        for n in 0..HANDSHAKES_AT_ONCE as u32 + MORE_THAN_PLACES as u32 {
             let socket = TcpSocket::new_v4().unwrap();
             socket.bind((source(n), 0).into()).unwrap();
             strangers.push(socket.connect(self.address).await.unwrap());
@@ -153,3 +158,6 @@ impl Server {
 
 /// Both ends of every stranger are in this process.
 const FILES: u64 = 4 * HANDSHAKES_AT_ONCE as u64;
+
+/// So many strangers come to a full house.
+const MORE_THAN_PLACES: u64 = 20;
