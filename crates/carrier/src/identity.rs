@@ -185,15 +185,42 @@ impl FromStr for PublicKey {
     type Err = ParsePublicKeyError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bytes = BASE64.decode(text).map_err(|_| ParsePublicKeyError)?;
-        Ok(Self(bytes.try_into().map_err(|_| ParsePublicKeyError)?))
+        let bytes = BASE64.decode(text).ok();
+        let key = bytes.and_then(|bytes| bytes.try_into().ok());
+        key.map(Self).ok_or_else(|| ParsePublicKeyError::of(text))
     }
 }
 
-/// The text is no public key.
+/// The text is no public key. The text itself is not repeated: it may be a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a public key: expected the line of 44 characters that `handover keygen` prints")]
-pub struct ParsePublicKeyError;
+pub enum ParsePublicKeyError {
+    /// It is the secret half of a key.
+    #[error(
+        "this is a private key, which must never leave its machine: make a new one with `handover keygen FILE`, \
+         and put here the line that it prints"
+    )]
+    Private,
+    /// It is an SSH key.
+    #[error(
+        "this is a key of SSH, which handover does not use: put here the line that `handover keygen` prints"
+    )]
+    Ssh,
+    /// It is anything else.
+    #[error("not a public key: expected the line of 44 characters that `handover keygen` prints")]
+    NotAKey,
+}
+
+impl ParsePublicKeyError {
+    fn of(text: &str) -> Self {
+        if text.contains("PRIVATE KEY") || text.starts_with(PKCS8_BEGINNING) {
+            Self::Private
+        } else if text.starts_with("ssh-") {
+            Self::Ssh
+        } else {
+            Self::NotAKey
+        }
+    }
+}
 
 /// Why a private key's file could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -277,6 +304,9 @@ const SPKI_PREFIX: [u8; 12] = [
     0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
 ];
 
+/// How the second line of a private key's file begins: PKCS#8, version 1, Ed25519.
+const PKCS8_BEGINNING: &str = "MC4CAQAwBQYDK2VwBCIEI";
+
 const OWNER_ONLY: u32 = 0o600;
 const READABLE_BY_OTHERS: u32 = 0o077;
 
@@ -354,9 +384,25 @@ mod tests {
         ] {
             assert_eq!(
                 wrong.parse::<PublicKey>(),
-                Err(ParsePublicKeyError),
+                Err(ParsePublicKeyError::NotAKey),
                 "{wrong:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_key_of_another_kind_is_called_by_its_name() {
+        let pem = to_pem(&new_pkcs8());
+        let secret = pem.lines().nth(1).unwrap();
+        for (text, error) in [
+            (pem.as_str(), ParsePublicKeyError::Private),
+            (secret, ParsePublicKeyError::Private),
+            (
+                "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 me",
+                ParsePublicKeyError::Ssh,
+            ),
+        ] {
+            assert_eq!(text.parse::<PublicKey>(), Err(error));
         }
     }
 

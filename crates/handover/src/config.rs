@@ -13,7 +13,7 @@ mod tests;
 
 use std::path::Path;
 
-use handover_carrier::PrivateKey;
+use handover_carrier::{ParsePublicKeyError, PrivateKey, PublicKey};
 use handover_control::Environment;
 
 pub(crate) use document::ConfigError;
@@ -34,6 +34,13 @@ pub(crate) fn server(
     environment: &Environment,
 ) -> Result<handover_snapt::Config, ConfigError> {
     server::read(&Document::read(path)?, environment)
+}
+
+/// What is there instead of a public key is not repeated: it may be a private one.
+fn public_key(value: &Value<'_>) -> Result<PublicKey, ConfigError> {
+    let text = value.text("the public key of the other side, in quotes")?;
+    text.parse()
+        .map_err(|error: ParsePublicKeyError| value.error(error))
 }
 
 fn private_key(value: &Value<'_>) -> Result<PrivateKey, ConfigError> {

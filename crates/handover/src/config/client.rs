@@ -2,13 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use handover_carrier::PublicKey;
 use handover_cnapt::Config;
 use handover_cnapt::config::{Carrier, Cost, Decision, NetworkConfig, ServerAddress, Standby};
 use handover_control::{Environment, Role, default_path};
 
 use super::document::{ConfigError, Distinct, Document, Table, Value};
-use super::private_key;
+use super::{private_key, public_key};
 
 pub(super) fn read(document: &Document, environment: &Environment) -> Result<Config, ConfigError> {
     let root = document.root(KEYS)?;
@@ -20,7 +19,7 @@ pub(super) fn read(document: &Document, environment: &Environment) -> Result<Con
     }
     let key = private_key(&root.require("key")?)?;
     let server_key = root.require("server_key")?;
-    let server_public_key: PublicKey = server_key.parse()?;
+    let server_public_key = public_key(&server_key)?;
     if server_public_key == key.public_key() {
         return Err(server_key.error(
             "this is the client's own public key: give the one that `handover keygen` printed for the server",

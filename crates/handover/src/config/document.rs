@@ -275,7 +275,8 @@ impl Value<'_> {
         self.document.error(Some(self.value.span().start), message)
     }
 
-    fn text(&self, expected: &str) -> Result<&str, ConfigError> {
+    /// A text as it stands there; `expected` says what it is to be.
+    pub(crate) fn text(&self, expected: &str) -> Result<&str, ConfigError> {
         self.value
             .get_ref()
             .as_str()

@@ -10,7 +10,7 @@ use handover_snapt::Config;
 use handover_snapt::config::{ClientConfig, PortSet, Prefix, ServerService};
 
 use super::document::{ConfigError, Distinct, Document, Table, Value};
-use super::private_key;
+use super::{private_key, public_key};
 
 pub(super) fn read(document: &Document, environment: &Environment) -> Result<Config, ConfigError> {
     let root = document.root(KEYS)?;
@@ -91,7 +91,7 @@ fn client(table: &Table<'_>, pool: Prefix) -> Result<ClientConfig, ConfigError> 
     let is_loopback = virtual_ip.map_or(pool.is_loopback(), |address| address.is_loopback());
     Ok(ClientConfig {
         name: table.require("name")?.name(CLIENT_NAME_BYTES)?,
-        key: table.require("key")?.parse()?,
+        key: public_key(&table.require("key")?)?,
         virtual_ip,
         services: match table.get("services") {
             Some(ports) => ports.parse()?,

@@ -1,4 +1,5 @@
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -223,7 +224,6 @@ fn each_mistake_in_a_server_configuration_is_named() {
     let place = Place::new("server_mistakes");
     let service =
         "[[service]]\nname = \"web\"\nprotocol = \"tcp\"\ntarget = \"127.0.0.1:80\"\nport = 80\n";
-    let client = format!("[[client]]\nname = \"laptop\"\nkey = \"{PEER}\"\n");
     for (added, complaint) in [
         (
             "switch_timeout = \"1 fortnight\"".to_owned(),
@@ -238,22 +238,17 @@ fn each_mistake_in_a_server_configuration_is_named() {
             "3: virtual_ips: the block begins at 127.77.0.0/16: write `127.77.0.0/16`, found \"127.77.0.1/16\"",
         ),
         (
-            format!("{client}services = \"0-10\""),
-            "6: [[client]] services: expected ports from 1 to 65535 and ranges of them, such as `22, 9000-9200`, \
-             found \"0-10\"",
+            "[[serivce]]\nname = \"web\"".to_owned(),
+            "3: serivce: unknown key, did you mean `service`? (allowed: listen, key, control, switch_timeout, \
+             virtual_ips, client, service)",
         ),
         (
-            format!("{client}{client}"),
-            "7: [[client]] name: \"laptop\" is taken by line 4",
+            service.replace("target", "traget"),
+            "6: [[service]] traget: unknown key, did you mean `target`? (allowed: name, protocol, target, port)",
         ),
         (
-            format!("{client}[[client]]\nname = \"van\"\nkey = \"{PEER}\""),
-            "8: [[client]] key: \"qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqo=\" is taken by line 5",
-        ),
-        (
-            "[[client]]\nname = \"laptop\"\nkey = \"secret\"".to_owned(),
-            "5: [[client]] key: not a public key: expected the line of 44 characters that `handover keygen` prints, \
-             found \"secret\"",
+            service.replace("port = 80", "port = \"80\""),
+            "7: [[service]] port: expected a port from 1 to 65535, without quotes, found \"80\"",
         ),
         (
             format!("{service}{service}"),
@@ -283,6 +278,51 @@ fn each_mistake_in_a_server_configuration_is_named() {
         (
             service.replace("name = \"web\"", "name = \" web\""),
             "4: [[service]] name: expected a name of 1 to 64 bytes on one line, found \" web\"",
+        ),
+    ] {
+        let error = place.server(&format!("{SERVER}{added}\n")).unwrap_err();
+        assert_eq!(place.complaint(&error), complaint, "{added}");
+    }
+}
+
+#[test]
+fn each_mistake_about_a_client_of_the_server_is_named() {
+    let place = Place::new("client_table_mistakes");
+    let client = format!("[[client]]\nname = \"laptop\"\nkey = \"{PEER}\"\n");
+    for (added, complaint) in [
+        (
+            format!("{client}services = \"0-10\""),
+            "6: [[client]] services: expected ports from 1 to 65535 and ranges of them, such as `22, 9000-9200`, \
+             found \"0-10\"",
+        ),
+        (
+            format!("{client}{client}"),
+            "7: [[client]] name: \"laptop\" is taken by line 4",
+        ),
+        (
+            format!("{client}[[client]]\nname = \"van\"\nkey = \"{PEER}\""),
+            "8: [[client]] key: \"qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqo=\" is taken by line 5",
+        ),
+        (
+            "[[client]]\nname = \"laptop\"\nkey = \"secret\"".to_owned(),
+            "5: [[client]] key: not a public key: expected the line of 44 characters that `handover keygen` prints",
+        ),
+        (
+            "[[client]]\nname = \"laptop\"\nkey = \"ssh-ed25519 AAAAC3 me\"".to_owned(),
+            "5: [[client]] key: this is a key of SSH, which handover does not use: put here the line that \
+             `handover keygen` prints",
+        ),
+        (
+            "[[client]]\nname = \"laptop\"\nkey = 7".to_owned(),
+            "5: [[client]] key: expected the public key of the other side, in quotes, found 7",
+        ),
+        (
+            "[[client]]\nnaem = \"laptop\"".to_owned(),
+            "4: [[client]] naem: unknown key, did you mean `name`? (allowed: name, key, virtual_ip, services)",
+        ),
+        (
+            format!("{client}virtual_ip = \"127.77.0.300\""),
+            "6: [[client]] virtual_ip: expected an IP address such as \"127.77.0.10\", found \"127.77.0.300\"",
         ),
     ] {
         let error = place.server(&format!("{SERVER}{added}\n")).unwrap_err();
@@ -322,6 +362,30 @@ fn a_key_that_cannot_be_used_is_named() {
     );
     assert!(complaint.starts_with(&expected), "{complaint}");
 
+    let secret = place.directory.join("own.key");
+    for mode in [0o640, 0o604] {
+        fs::set_permissions(&secret, fs::Permissions::from_mode(mode)).unwrap();
+        let complaint = place.complaint(&place.client(CLIENT).unwrap_err());
+        let expected = format!(
+            "3: key: others can read the private key {}",
+            secret.display()
+        );
+        assert!(complaint.starts_with(&expected), "{complaint}");
+        assert!(complaint.contains("run `chmod 600 "), "{complaint}");
+    }
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    place.write("");
+    fs::set_permissions(place.file(), fs::Permissions::from_mode(0o600)).unwrap();
+    let error = place
+        .client(&CLIENT.replace("own.key", "handover.toml"))
+        .unwrap_err();
+    let complaint = place.complaint(&error);
+    assert!(
+        complaint
+            .contains("holds no Ed25519 private key in PEM: make one with `handover keygen FILE`"),
+        "{complaint}"
+    );
+
     let own = PrivateKey::load(&place.directory.join("own.key"))
         .unwrap()
         .public_key();
@@ -340,6 +404,20 @@ fn a_key_that_cannot_be_used_is_named() {
         complaint.starts_with("5: [[client]] key: this is the server's own"),
         "{complaint}"
     );
+}
+
+#[test]
+fn a_private_key_in_the_place_of_a_public_one_is_not_repeated() {
+    let place = Place::new("leaked");
+    let pem = fs::read_to_string(place.directory.join("own.key")).unwrap();
+    let secret = pem.lines().nth(1).unwrap();
+    let error = place.client(&CLIENT.replace(PEER, secret)).unwrap_err();
+    let complaint = place.complaint(&error);
+    assert!(
+        complaint.starts_with("2: server_key: this is a private key"),
+        "{complaint}"
+    );
+    assert!(!complaint.contains(secret), "{complaint}");
 }
 
 #[test]
