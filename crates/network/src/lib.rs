@@ -5,17 +5,20 @@
 //! - A [`Snapshot`] is plain data with pure questions: may this network be used, and which are there?
 //! - [`bound_tcp_socket`] binds to an interface *and* an address. The address alone is not enough: with
 //!   two default routes the kernel would send from the right address through the wrong interface.
+//! - [`ensure_spare_descriptors`] keeps the last descriptors for the connections between the modules.
 //! - [`now`] is the one place where the time is read.
 //!
 //! Linux only. Nothing here needs a privilege.
 
 mod clock;
+mod descriptors;
 mod interface;
 mod snapshot;
 mod socket;
 mod watch;
 
 pub use clock::now;
+pub use descriptors::{ensure_spare_descriptors, raise_descriptor_limit};
 pub use interface::{Interface, Kind};
 pub use snapshot::{Route, Snapshot, Unusable};
 pub use socket::bound_tcp_socket;

@@ -57,7 +57,7 @@ impl<S: Session> Hub<S> {
             shut: false,
             failure: None,
         };
-        tokio::spawn(task.run());
+        self.spawn(task.run());
         Ok(())
     }
 }

@@ -101,7 +101,7 @@ impl<S: Session> Hub<S> {
             flushed: true,
             arrivals: Arrivals::default(),
         };
-        tokio::spawn(task.run());
+        self.spawn(task.run());
     }
 }
 

@@ -117,6 +117,8 @@ pub(crate) struct Core<S> {
 pub struct Hub<S> {
     core: Mutex<Core<S>>,
     timer: Notify,
+    /// A task of this session has panicked.
+    pub(crate) broken: Notify,
     /// What the session task has to do. Bounded by what exists: one entry a stream to connect, a
     /// conduit to dial, a switch to report.
     outputs: mpsc::UnboundedSender<Output>,
@@ -137,6 +139,7 @@ impl<S: Session> Hub<S> {
         let hub = Self {
             core: Mutex::new(core),
             timer: Notify::new(),
+            broken: Notify::new(),
             outputs,
             next_conduit: AtomicU64::new(1),
             clock,
@@ -217,9 +220,8 @@ impl<S: Session> Hub<S> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Core<S>> {
-        // A panic under the lock leaves a machine that its own invariants may not describe, but the
-        // process is going down with it only if the panicking task was not alone to blame: the
-        // other sessions go on.
+        // A panic under the lock breaks the session (see `contained`): all that is left to do with it is to
+        // let its conduits and applications go.
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

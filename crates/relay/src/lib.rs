@@ -17,11 +17,15 @@
 
 mod application;
 mod conduit;
+mod contained;
 mod hub;
 mod read_buffer;
+mod seldom;
 mod signals;
 mod writer;
 
 pub use conduit::read_hello;
+pub use contained::is_in_a_session;
 pub use hub::{Hub, Session};
+pub use seldom::Seldom;
 pub use signals::Signals;

@@ -18,3 +18,4 @@ mod virtual_ips;
 
 pub use config::Config;
 pub use daemon::{RunError, run};
+pub use handover_relay::is_in_a_session;

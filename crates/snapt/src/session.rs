@@ -3,21 +3,21 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use handover_carrier::{Conduit, PublicKey};
 use handover_control::{ServerClient, ServerClientState};
-use handover_network::{bound_tcp_socket, now};
+use handover_network::{bound_tcp_socket, ensure_spare_descriptors, now};
 use handover_proto::session::{Event, Output, Snapt, SnaptOptions, SnaptPhase};
 use handover_proto::stream::{CreditPool, code};
-use handover_proto::wire::Hello;
+use handover_proto::wire::{Hello, VERSION};
 use handover_proto::{ConduitId, StreamId};
-use handover_relay::Hub;
-use tokio::net::TcpStream;
+use handover_relay::{Hub, Seldom};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::config::{ClientConfig, ServerService};
 
@@ -27,6 +27,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// What the daemon holds of a session. Dropping it ends the session's tasks.
 pub(crate) struct Session {
     shared: Arc<Shared>,
+    versions_said: Mutex<Seldom>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -38,6 +39,8 @@ struct Shared {
     /// Where each conduit comes from.
     peers: Mutex<BTreeMap<ConduitId, SocketAddr>>,
     address: Mutex<Option<SocketAddr>>,
+    /// Failures to connect, by service.
+    failures: Mutex<BTreeMap<String, Seldom>>,
 }
 
 impl Session {
@@ -57,28 +60,44 @@ impl Session {
             services,
             peers: Mutex::default(),
             address: Mutex::default(),
+            failures: Mutex::default(),
         });
-        let timer = tokio::spawn(async move { hub.run_timer().await });
-        let work = tokio::spawn(work(Arc::clone(&shared), outputs, released));
+        let watch = tokio::spawn(watch(Arc::clone(&shared), released.clone()));
+        let timed = Arc::clone(&hub);
+        let timer = hub.spawn(async move { timed.run_timer().await });
+        let work = hub.spawn(work(Arc::clone(&shared), outputs, released));
         Self {
             shared,
-            tasks: vec![timer, work],
+            versions_said: Mutex::default(),
+            tasks: vec![watch, timer, work],
         }
     }
 
     pub(crate) fn take_conduit(&self, conduit: Conduit, hello: Hello) {
+        self.tell_version(&hello);
         let hub = &self.shared.hub;
         let id = hub.next_conduit_id();
-        let mut peers = self
-            .shared
-            .peers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        peers.insert(id, conduit.peer_addr());
-        drop(peers);
-        hub.spawn_conduit(id, conduit, |machine, now| {
-            machine.conduit_arrived(id, hello, now)
+        lock(&self.shared.peers).insert(id, conduit.peer_addr());
+        let arriving = Arc::clone(hub);
+        hub.spawn(async move {
+            arriving.spawn_conduit(id, conduit, |machine, now| {
+                machine.conduit_arrived(id, hello, now)
+            });
         });
+    }
+
+    /// The machine refuses a client that speaks none of this server's versions; the log says which.
+    fn tell_version(&self, hello: &Hello) {
+        let (oldest, newest) = (hello.oldest, hello.newest);
+        if (oldest..=newest).contains(&VERSION) {
+            return;
+        }
+        let mut said = lock(&self.versions_said);
+        if said.due(now()).is_some() {
+            let older = if newest < VERSION { "client" } else { "server" };
+            warn!(client = %self.shared.client.name, oldest, newest, own = VERSION,
+                "refused, it speaks other versions of the protocol: upgrade the {older}");
+        }
     }
 
     pub(crate) fn status(&self) -> ServerClient {
@@ -86,11 +105,7 @@ impl Session {
             .shared
             .hub
             .with(|machine, _| (machine.phase(), machine.streams().len()));
-        let address = *self
-            .shared
-            .address
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let address = *lock(&self.shared.address);
         ServerClient {
             cnapt_id: handover_proto::CnaptId(self.shared.client.key.id()).to_string(),
             name: self.shared.client.name.clone(),
@@ -122,6 +137,16 @@ impl Drop for Session {
     }
 }
 
+/// After a panic the session is over, and its client begins another; the other clients notice nothing.
+async fn watch(shared: Arc<Shared>, released: mpsc::UnboundedSender<PublicKey>) {
+    shared.hub.broken().await;
+    error!(client = %shared.client.name,
+        "a defect in handover broke this client's session: connections reset; please report the lines above");
+    if released.send(shared.client.key).is_err() {
+        debug!("the daemon is ending anyway");
+    }
+}
+
 /// Does what the machine says and the data path cannot do.
 async fn work(
     shared: Arc<Shared>,
@@ -131,7 +156,8 @@ async fn work(
     while let Some(output) = outputs.recv().await {
         match output {
             Output::Connect { stream, service } => {
-                tokio::spawn(connect(Arc::clone(&shared), stream, service));
+                let connecting = connect(Arc::clone(&shared), stream, service);
+                shared.hub.spawn(connecting);
             }
             Output::Event(event) => {
                 let over = matches!(event, Event::Released { .. });
@@ -172,7 +198,13 @@ async fn connect(shared: Arc<Shared>, stream: StreamId, service: String) {
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     let served = result.and_then(|socket| shared.hub.spawn_application(stream, socket));
     if let Err(error) = served {
-        warn!(client = %shared.client.name, %service, %target, "server application: {error}");
+        let due = lock(&shared.failures)
+            .entry(service.clone())
+            .or_default()
+            .due(now());
+        if let Some(unsaid) = due {
+            warn!(client = %shared.client.name, %service, %target, unsaid, "server application: {error}");
+        }
         shared
             .hub
             .with(|machine, _| machine.streams_mut().abort(stream, code::CONNECT_FAILED));
@@ -184,11 +216,23 @@ async fn connect(shared: Arc<Shared>, stream: StreamId, service: String) {
 async fn connect_to(target: SocketAddr, virtual_ip: IpAddr) -> io::Result<TcpStream> {
     if target.ip().is_loopback() && target.is_ipv4() == virtual_ip.is_ipv4() {
         match bound_tcp_socket(None, virtual_ip) {
-            Ok(socket) => return socket.connect(target).await,
+            Ok(socket) => {
+                ensure_spare_descriptors(&socket)?;
+                return socket.connect(target).await;
+            }
             Err(error) => debug!(%virtual_ip, "cannot connect from it: {error}"),
         }
     }
-    TcpStream::connect(target).await
+    let socket = match target {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    ensure_spare_descriptors(&socket)?;
+    socket.connect(target).await
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {
@@ -198,12 +242,12 @@ impl Shared {
             //= docs/spec/planned.md#snapt-17
             //= docs/spec/unexpected.md#snapt-star-09
             Event::Redirected { number, link } => {
-                let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut peers = lock(&self.peers);
                 let address = peers.get(&link).copied();
                 // Conduits' numbers only grow, and all older than the link's are over.
                 peers.retain(|conduit, _| *conduit >= link);
                 drop(peers);
-                *self.address.lock().unwrap_or_else(PoisonError::into_inner) = address;
+                *lock(&self.address) = address;
                 info!(%client, ?address, switch = number, "redirected");
             }
             Event::Detached => info!(%client, "detached: waits for the client"),
@@ -222,5 +266,40 @@ impl Shared {
             | Event::SessionLost { .. }
             | Event::Refused { .. } => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use handover_carrier::PrivateKey;
+    use handover_proto::{CnaptId, Instance};
+
+    use super::*;
+    use crate::config::PortSet;
+
+    #[tokio::test]
+    async fn a_panic_in_one_of_its_tasks_ends_the_session_for_the_daemon() {
+        let client = ClientConfig {
+            name: "laptop".into(),
+            key: PrivateKey::generate().public_key(),
+            virtual_ip: None,
+            services: PortSet::none(),
+        };
+        let options = SnaptOptions {
+            cnapt: CnaptId(client.key.id()),
+            instance: Instance(1),
+            session: 1,
+            virtual_ip: IpAddr::from([127, 77, 0, 1]),
+            services: Vec::new(),
+            switch_timeout: CONNECT_TIMEOUT,
+        };
+        let (released, mut releases) = mpsc::unbounded_channel();
+        let key = client.key;
+        let pool = CreditPool::default();
+        let session = Session::start(client, options, pool, Vec::new(), released);
+        let task = session.shared.hub.spawn(async { panic!("a test") });
+        assert!(task.await.unwrap_err().is_panic());
+        let released = tokio::time::timeout(CONNECT_TIMEOUT, releases.recv()).await;
+        assert_eq!(released, Ok(Some(key)));
     }
 }
