@@ -18,9 +18,9 @@ use handover_proto::session::{
     Cnapt, Event, Loss, NetworkId, Ordered, Output, Phase, SwitchReport,
 };
 use handover_proto::stream::{CreditPool, Streams};
-use handover_proto::wire::RefusedCode;
+use handover_proto::wire::{RefusedCode, VERSION};
 use handover_proto::{CnaptId, ConduitId, Instance, Instant, LinkNumber, Side};
-use handover_relay::{Hub, Signals};
+use handover_relay::{Hub, Seldom, Signals};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
@@ -30,6 +30,7 @@ use crate::history::{Ends, History};
 use crate::listeners::Listeners;
 use crate::networks::Networks;
 use crate::orders::{Orders, Waiting};
+use crate::servers::Servers;
 
 /// A port that is taken may be free later.
 const LISTEN_RETRY: Duration = Duration::from_secs(5);
@@ -40,9 +41,6 @@ const SETTLE: Duration = Duration::from_millis(1500);
 
 /// How long the last words of the conduits may take when the daemon ends.
 const FAREWELL: Duration = Duration::from_millis(300);
-
-/// Names are resolved anew at most so often, and only while the server is not reached.
-const RESOLVE_RETRY: Duration = Duration::from_secs(5);
 
 /// Why the daemon cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -67,10 +65,8 @@ struct Daemon {
     connector: Connector,
     watch: Watch,
     networks: Networks,
-    servers: Vec<SocketAddr>,
-    /// Which of the servers is tried next.
-    server_turn: usize,
-    resolved_at: Option<Instant>,
+    servers: Servers,
+    resolver_failures: Seldom,
     /// The decision task rests (CNAPT-1).
     suspended: bool,
     /// The path of the current or the newest link, by its control conduit.
@@ -139,8 +135,8 @@ impl Daemon {
         let instance = Instance(handover_carrier::random_u64());
         let (hub, outputs) = Hub::new(Cnapt::new(id, instance, Vec::new(), streams), now);
         let mut networks = Networks::new(config.networks.clone());
-        let servers = dial::literal_addresses(&config.server);
-        networks.update(&watch.snapshot(), servers.first().copied());
+        let servers = Servers::new(config.server.clone());
+        networks.update(&watch.snapshot(), servers.current().ok());
         let daemon = Self {
             listeners: Listeners::new(config.bind.clone(), Arc::clone(&hub)),
             config,
@@ -149,8 +145,7 @@ impl Daemon {
             watch,
             networks,
             servers,
-            server_turn: 0,
-            resolved_at: None,
+            resolver_failures: Seldom::default(),
             suspended: false,
             link: None,
             carried: None,
@@ -176,35 +171,24 @@ impl Daemon {
             return;
         }
         let only = last.filter(|_| self.config.decision == Decision::Manual);
-        let Some(server) = self.server() else {
-            self.resolve();
-            return;
-        };
-        let snapshot = self.watch.snapshot();
-        if let Some(network) = self.networks.choose(only, &snapshot, server, now()) {
-            self.hub.with(|machine, now| machine.attach(network, now));
+        let (networks, snapshot) = (&self.networks, self.watch.snapshot());
+        let choose = |server| networks.choose(only, &snapshot, server, now());
+        match self.servers.turn_to(choose) {
+            Some(network) => self.hub.with(|machine, now| machine.attach(network, now)),
+            None if self.servers.current().is_err() => self.resolve(),
+            None => {}
         }
     }
 
-    fn server(&self) -> Option<SocketAddr> {
-        self.servers
-            .get(self.server_turn % self.servers.len().max(1))
-            .copied()
-    }
-
     fn resolve(&mut self) {
-        let fresh = self
-            .resolved_at
-            .is_some_and(|at| now() < at + RESOLVE_RETRY);
-        if !fresh {
-            self.resolved_at = Some(now());
-            dial::resolve(self.config.server.clone(), self.dialled.clone());
+        if let Some(servers) = self.servers.resolve(now()) {
+            dial::resolve(servers, self.dialled.clone());
         }
     }
 
     fn networks_changed(&mut self) {
         let snapshot = self.watch.snapshot();
-        self.networks.update(&snapshot, self.server());
+        self.networks.update(&snapshot, self.servers.current().ok());
         let lost = self.link.as_ref().filter(|(_, path)| {
             !self
                 .networks
@@ -223,13 +207,9 @@ impl Daemon {
             let phase = self.hub.with(|machine, _| machine.phase());
             !self.suspended && phase == Phase::Detached
         });
-        let resolve = self
-            .resolved_at
-            .filter(|_| self.servers.is_empty())
-            .map(|at| at + RESOLVE_RETRY);
         [
             retry,
-            resolve,
+            self.servers.next_resolve(),
             self.listen_retry,
             self.orders.settle_deadline(),
         ]
@@ -285,27 +265,24 @@ impl Daemon {
 
     fn dial_link(&mut self, link: LinkNumber, network: NetworkId) {
         let snapshot = self.watch.snapshot();
-        let path = self
-            .server()
-            .ok_or_else(|| "the server's name is not resolved".to_owned())
-            .and_then(|server| {
-                let source = self.networks.usable(network, &snapshot, server)?;
-                let interface = self
-                    .networks
-                    .interface(network)
-                    .unwrap_or_default()
-                    .to_owned();
-                Ok(Path {
-                    network,
-                    interface,
-                    source,
-                    server,
-                })
-            });
+        let path = self.servers.current().and_then(|server| {
+            let source = self.networks.usable(network, &snapshot, server)?;
+            let interface = self
+                .networks
+                .interface(network)
+                .unwrap_or_default()
+                .to_owned();
+            Ok(Path {
+                network,
+                interface,
+                source,
+                server,
+            })
+        });
         match path {
             Ok(path) => dial::link(self.connector.clone(), link, path, self.dialled.clone()),
             Err(error) => {
-                self.networks.failed(network, error);
+                self.not_reached(network, error);
                 self.hub
                     .with(|machine, now| machine.control_failed(link, now));
             }
@@ -324,9 +301,9 @@ impl Daemon {
                 path,
                 result: Err(error),
             } => {
-                info!(network = %self.networks.name(path.network), "not reached: {error}");
-                self.networks.failed(path.network, error);
-                self.server_turn = self.server_turn.wrapping_add(1);
+                self.refused = None;
+                self.not_reached(path.network, error);
+                self.servers.turn();
                 self.resolve();
                 self.hub
                     .with(|machine, now| machine.control_failed(link, now));
@@ -346,13 +323,29 @@ impl Daemon {
                 info!("no conduit: {error}");
                 self.hub.with(|machine, _| machine.conduit_failed(link));
             }
-            Dialled::Resolved(Ok(servers)) => {
-                self.servers = servers;
-                let snapshot = self.watch.snapshot();
-                self.networks.update(&snapshot, self.server());
-                self.decide();
-            }
-            Dialled::Resolved(Err(error)) => warn!("{error}"),
+            Dialled::Resolved(result) => self.take_resolved(result),
+        }
+    }
+
+    fn take_resolved(&mut self, result: Result<Vec<SocketAddr>, String>) {
+        let before = self.servers.current().ok();
+        if let Err(error) = &result
+            && self.resolver_failures.due(now()).is_some()
+        {
+            warn!(cached = ?before, "{error}");
+        }
+        self.servers.resolved(result, now());
+        let server = self.servers.current().ok();
+        if server != before {
+            self.networks.update(&self.watch.snapshot(), server);
+            self.decide();
+        }
+    }
+
+    fn not_reached(&mut self, network: NetworkId, error: String) {
+        self.networks.failed(network, error);
+        if let Some(error) = self.networks.news(network, now()) {
+            info!(network = %self.networks.name(network), "not reached: {error}");
         }
     }
 
@@ -361,7 +354,7 @@ impl Daemon {
         // A server that does not know the key hangs up after the handshake, and cannot say why.
         let key = self.config.key.public_key();
         let error = format!(
-            "the server has not accepted this client yet: its configuration needs a [[client]] with key = \"{key}\""
+            "the server has not accepted this client: its configuration needs a [[client]] with key = \"{key}\""
         );
         self.networks.failed(path.network, error);
         self.link = Some((id, path));
@@ -402,6 +395,9 @@ impl Daemon {
                 self.link = None;
                 self.networks.back_off(network, now());
                 let name = self.networks.name(network);
+                if let Some(error) = self.networks.news(network, now()) {
+                    warn!(network = %name, "{error}");
+                }
                 for waiting in self.orders.take_running(network) {
                     waiting.send(Err(Failure::failed(format!(
                         "{name} does not reach the server"
@@ -476,7 +472,11 @@ impl Daemon {
 
     fn turned_away(&mut self, code: RefusedCode) {
         self.refused = Some(code);
-        warn!("the server refused this client: {}", describe(code));
+        let error = format!("the server refused this client: {}", describe(code));
+        match &self.link {
+            Some((_, path)) => self.networks.refused(path.network, error),
+            None => warn!("{error}"),
+        }
         if code == RefusedCode::Superseded {
             self.link = None;
             // An application would wait for minutes for what cannot come.
@@ -495,7 +495,9 @@ impl Daemon {
             Command::Networks(reply) => {
                 let current = self.current();
                 let snapshot = self.watch.snapshot();
-                let networks = self.networks.lines(&snapshot, self.server(), current);
+                let networks = self
+                    .networks
+                    .lines(&snapshot, &self.servers.current(), current);
                 reply.send(Ok(NetworkLines { networks }));
             }
             Command::Switch { network, reply } => match self.networks.by_name(&network) {
@@ -514,18 +516,17 @@ impl Daemon {
         let (phase, target) = self
             .hub
             .with(|machine, _| (machine.phase(), machine.target()));
-        let usable = self
-            .server()
-            .ok_or_else(|| "the server's name is not resolved".to_owned())
-            .and_then(|server| {
-                self.networks
-                    .usable(network, &self.watch.snapshot(), server)
-            });
+        let (networks, snapshot) = (&self.networks, self.watch.snapshot());
+        let usable = |server| networks.usable(network, &snapshot, server);
+        let found = self.servers.turn_to(|server| usable(server).ok());
+        let unusable = found
+            .is_none()
+            .then(|| self.servers.current().and_then(usable));
         if target == Some(network) {
             self.orders.join(network, waiting);
             return;
         }
-        if let Err(reason) = usable {
+        if let Some(Err(reason)) = unusable {
             let (name, names) = (self.networks.name(network), self.networks.names());
             let message = format!("cannot switch to {name}: {reason}; known: {names}");
             waiting.send(Err(Failure::failed(message)));
@@ -545,7 +546,8 @@ impl Daemon {
             Ordered::Began => self.orders.join(network, waiting),
             Ordered::Busy => self.orders.enqueue(network, waiting),
             Ordered::Refused => {
-                let why = self.refused.map_or("the client is ending", describe);
+                let why = self.refused.map(describe);
+                let why = why.unwrap_or_else(|| "the client is ending".to_owned());
                 waiting.send(Err(Failure::failed(why)));
             }
         }
@@ -575,10 +577,10 @@ impl Daemon {
     }
 
     fn state(&self, phase: Phase, searching: bool) -> ClientState {
-        if phase == Phase::Refused {
-            ClientState::Refused
-        } else if phase == Phase::Attached {
+        if phase == Phase::Attached {
             ClientState::Attached
+        } else if phase == Phase::Refused || self.refused.is_some() {
+            ClientState::Refused
         } else if self.carried.is_none() {
             ClientState::Connecting
         } else if phase == Phase::Detached || searching {
@@ -599,13 +601,17 @@ impl Daemon {
             )
         });
         let network = self.current().map(|id| self.networks.name(id));
-        let refused = self.refused.map(|code| describe(code).to_owned());
+        let refused = self.refused.map(describe);
+        let unreached = || {
+            let unresolved = self.servers.error().map(str::to_owned);
+            self.networks.last_error().or(unresolved)
+        };
         ClientStatus {
             cnapt_id: CnaptId(self.config.key.public_key().id()).to_string(),
             state: self.state(phase, searching),
             carrier: network.as_ref().map(|_| Carrier::Tls),
             last_network: self.carried.map(|(id, _)| self.networks.name(id)),
-            error: refused.or_else(|| self.networks.last_error().filter(|_| network.is_none())),
+            error: refused.or_else(|| unreached().filter(|_| network.is_none())),
             network,
             streams: streams as u64,
             flows: 0,
@@ -619,17 +625,21 @@ impl Daemon {
     }
 }
 
-const fn describe(code: RefusedCode) -> &'static str {
+fn describe(code: RefusedCode) -> String {
     match code {
         RefusedCode::Superseded => {
             "another client with the same key has taken the session over: \
              give every device a key of its own, then start this client again"
         }
         RefusedCode::Version => {
-            "the server speaks another version of the protocol: upgrade the older of the two"
+            return format!(
+                "the server does not speak version {VERSION} of the protocol, as this client does: \
+                 upgrade the older of the two (the server's log says both versions)"
+            );
         }
         RefusedCode::Full => "the server has no room for another session",
         RefusedCode::Protocol => "the server says that this client broke the protocol",
         RefusedCode::Revoked => "the server does not allow this client's key any more",
     }
+    .to_owned()
 }

@@ -9,6 +9,7 @@
 //! | [`config`] | what it is told |
 //! | `daemon` | the event loop |
 //! | `networks` | the networks, and which of them the decision task takes |
+//! | `servers` | where the server is, as its names were resolved |
 //! | `dial` | links and conduits over a given network |
 //! | `listeners` | the emulation sockets that client applications connect to |
 //! | `orders` | the user's orders to switch, and who waits for them |
@@ -21,6 +22,7 @@ mod history;
 mod listeners;
 mod networks;
 mod orders;
+mod servers;
 
 pub use config::Config;
 pub use daemon::{RunError, run};

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use handover_control::{Protocol, ServiceStatus};
+use handover_network::{ensure_spare_descriptors, now};
 use handover_proto::session::Cnapt;
 use handover_proto::wire::{CatalogueEntry, TransportProtocol};
-use handover_relay::Hub;
+use handover_relay::{Hub, Seldom};
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -140,30 +141,32 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Every connection becomes a stream.
 async fn accept(listener: TcpListener, service: String, hub: Arc<Hub<Cnapt>>) {
+    let mut refusals = Seldom::default();
     loop {
-        match listener.accept().await {
+        let refused = match listener.accept().await {
             Ok((socket, _)) => serve(&hub, &service, socket),
             Err(error) => {
-                warn!(%service, "cannot accept: {error}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
+                Err(error)
             }
+        };
+        if let Err(error) = refused
+            && let Some(unsaid) = refusals.due(now())
+        {
+            warn!(%service, unsaid, "connection refused: {error}");
         }
     }
 }
 
-fn serve(hub: &Arc<Hub<Cnapt>>, service: &str, socket: TcpStream) {
-    match hub.with(|machine, now| machine.streams_mut().open(service, now)) {
-        Ok(stream) => {
-            if let Err(error) = hub.spawn_application(stream, socket) {
-                warn!(%service, "connection lost: {error}");
-            }
-        }
-        Err(error) => {
-            warn!(%service, "connection refused: {error}");
-            let lingering = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
-            if let Err(error) = lingering {
-                warn!(%service, "refused without a reset: {error}");
-            }
-        }
-    }
+/// # Errors
+///
+/// If there is no room for it; the connection is reset then.
+fn serve(hub: &Arc<Hub<Cnapt>>, service: &str, socket: TcpStream) -> io::Result<()> {
+    // Until it has a task of its own, letting go of it is a reset.
+    SockRef::from(&socket).set_linger(Some(Duration::ZERO))?;
+    ensure_spare_descriptors(&socket)?;
+    let stream = hub
+        .with(|machine, now| machine.streams_mut().open(service, now))
+        .map_err(io::Error::other)?;
+    hub.spawn_application(stream, socket)
 }

@@ -18,6 +18,13 @@ use crate::config::{Cost, NetworkConfig, Standby};
 /// server that refuses connections at once is not flooded.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// After the server's own refusal: only somebody who changes one of the two sides can help.
+const REFUSED_RETRY: Duration = Duration::from_secs(60);
+
+/// The same reason is told again only so often: a network that does not lead to the server is tried every second,
+/// perhaps for days.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
+
 /// More interfaces than this are not networks that anybody uses: containers come and go.
 const AUTOMATIC_NETWORKS: usize = 64;
 
@@ -28,9 +35,26 @@ struct Network {
     retry_at: Option<Instant>,
     /// Why the server was not reached the last time.
     error: Option<String>,
+    /// What the log was told of it, and when.
+    told: Option<(String, Instant)>,
+    /// The server itself refused this client the last time.
+    refused: bool,
     /// When it fell silent while the operating system sees nothing wrong: the others are tried first, or
     /// the applications would wait for one more timeout on it.
     silent_since: Option<Instant>,
+}
+
+impl Network {
+    const fn new(config: NetworkConfig) -> Self {
+        Self {
+            config,
+            retry_at: None,
+            error: None,
+            told: None,
+            refused: false,
+            silent_since: None,
+        }
+    }
 }
 
 /// All networks, by number.
@@ -43,15 +67,7 @@ pub(crate) struct Networks {
 impl Networks {
     pub(crate) fn new(configured: Vec<NetworkConfig>) -> Self {
         let automatic = configured.is_empty();
-        let list = configured
-            .into_iter()
-            .map(|config| Network {
-                config,
-                retry_at: None,
-                error: None,
-                silent_since: None,
-            })
-            .collect();
+        let list = configured.into_iter().map(Network::new).collect();
         Self { list, automatic }
     }
 
@@ -73,12 +89,7 @@ impl Networks {
                     cost: Cost::Free,
                     standby: Standby::Auto,
                 };
-                self.list.push(Network {
-                    config,
-                    retry_at: None,
-                    error: None,
-                    silent_since: None,
-                });
+                self.list.push(Network::new(config));
             }
         }
     }
@@ -140,6 +151,8 @@ impl Networks {
         if let Some(network) = self.list.get_mut(id.0) {
             network.retry_at = None;
             network.error = None;
+            network.told = None;
+            network.refused = false;
             network.silent_since = None;
         }
     }
@@ -157,11 +170,34 @@ impl Networks {
         }
     }
 
+    /// The server was reached, proved who it is, and refused this client.
+    pub(crate) fn refused(&mut self, id: NetworkId, error: String) {
+        if let Some(network) = self.list.get_mut(id.0) {
+            network.error = Some(error);
+            network.refused = true;
+        }
+    }
+
     /// The machine gave it up.
     pub(crate) fn back_off(&mut self, id: NetworkId, now: Instant) {
         if let Some(network) = self.list.get_mut(id.0) {
-            network.retry_at = Some(now + RETRY);
+            let refused = std::mem::take(&mut network.refused);
+            network.retry_at = Some(now + if refused { REFUSED_RETRY } else { RETRY });
         }
+    }
+
+    /// Why the server was not reached, if the log has not been told so already.
+    pub(crate) fn news(&mut self, id: NetworkId, now: Instant) -> Option<String> {
+        let network = self.list.get_mut(id.0)?;
+        let error = network.error.clone()?;
+        if let Some((told, at)) = &network.told
+            && *told == error
+            && now < *at + TELL_AGAIN
+        {
+            return None;
+        }
+        network.told = Some((error.clone(), now));
+        Some(error)
     }
 
     /// The first usable network that may be tried now, of `only` or of all; if all fell silent, the one
@@ -214,7 +250,7 @@ impl Networks {
     pub(crate) fn lines(
         &self,
         snapshot: &Snapshot,
-        server: Option<SocketAddr>,
+        server: &Result<SocketAddr, String>,
         current: Option<NetworkId>,
     ) -> Vec<NetworkLine> {
         (0..self.list.len())
@@ -222,7 +258,7 @@ impl Networks {
             .map(|id| {
                 let network = &self.list[id.0];
                 let usable = server
-                    .ok_or_else(|| "the server's name is not resolved".to_owned())
+                    .clone()
                     .and_then(|server| self.usable(id, snapshot, server));
                 let reason = usable
                     .as_ref()
@@ -316,5 +352,34 @@ mod tests {
         networks.fell_silent(NetworkId(1), NOW);
         networks.fell_silent(NetworkId(0), LATER);
         assert_eq!(choose(&networks), Some(NetworkId(1)));
+    }
+
+    #[test]
+    fn the_log_is_told_a_reason_once_in_an_interval_and_a_new_one_at_once() {
+        let mut networks = Networks::new(Vec::new());
+        networks.update(&snapshot(), Some(server()));
+        let id = NetworkId(0);
+        let mut try_in_vain = |error: &str, now| {
+            networks.failed(id, error.to_owned());
+            networks.news(id, now).is_some()
+        };
+        assert!(try_in_vain("no answer", NOW));
+        assert!(!try_in_vain("no answer", NOW + RETRY));
+        assert!(try_in_vain("refused", NOW + RETRY));
+        assert!(!try_in_vain("refused", NOW + TELL_AGAIN));
+        assert!(try_in_vain("refused", NOW + RETRY + TELL_AGAIN));
+    }
+
+    #[test]
+    fn a_refusal_by_the_server_itself_slows_the_next_attempt() {
+        let mut networks = Networks::new(Vec::new());
+        networks.update(&snapshot(), Some(server()));
+        networks.refused(NetworkId(0), "another version".to_owned());
+        networks.back_off(NetworkId(0), NOW);
+        networks.back_off(NetworkId(1), NOW);
+        assert_eq!(choose(&networks), None);
+        let at = |now| networks.choose(None, &snapshot(), server(), now);
+        assert_eq!(at(NOW + RETRY), Some(NetworkId(1)));
+        assert_eq!(at(NOW + REFUSED_RETRY), Some(NetworkId(0)));
     }
 }

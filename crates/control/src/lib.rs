@@ -34,5 +34,5 @@ pub use timestamp::Timestamp;
 pub use types::{
     Carrier, ClientState, ClientStatus, Failure, Kind, Network, NetworkState, Networks, Outcome,
     Procedure, Protocol, ServerClient, ServerClientState, ServerStatus, ServiceStatus, Side,
-    Status, SwitchEntry, SwitchReply, SwitchRequest, Trace, TraceStep,
+    Status, SwitchEntry, SwitchReply, SwitchRequest, Trace, TraceStep, TurnedAway,
 };

@@ -170,8 +170,33 @@ pub struct ServerStatus {
     pub clients: Vec<ServerClient>,
     /// Where it listens for clients.
     pub listen: Vec<SocketAddr>,
+    /// Connections to those addresses that were turned away.
+    pub turned_away: TurnedAway,
     /// What went wrong last, in words, while it matters.
     pub error: Option<String>,
+}
+
+/// How many connections did not become a client's, since the start of the SNAPT, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TurnedAway {
+    /// Clients whose key is not in the configuration; the log says the keys.
+    pub unknown_key: u64,
+    /// They spoke something else, or showed no key.
+    pub not_handover: u64,
+    /// They did not finish the handshake in time.
+    pub timed_out: u64,
+    /// They broke during the handshake.
+    pub broken: u64,
+    /// They gave an unfinished handshake's place to a newcomer.
+    pub displaced: u64,
+}
+
+impl TurnedAway {
+    /// All of them.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.unknown_key + self.not_handover + self.timed_out + self.broken + self.displaced
+    }
 }
 
 /// One client's session at the SNAPT.
@@ -447,9 +472,19 @@ mod tests {
                 flows: 1,
             }],
             listen: vec!["0.0.0.0:7400".parse().unwrap()],
+            turned_away: TurnedAway {
+                unknown_key: 2,
+                ..TurnedAway::default()
+            },
             error: None,
         });
         let json = serde_json::to_value(&status).unwrap();
+        assert_eq!(
+            json["turned_away"],
+            serde_json::json!({
+                "unknown_key": 2, "not_handover": 0, "timed_out": 0, "broken": 0, "displaced": 0,
+            })
+        );
         assert_eq!(
             json["clients"][0],
             serde_json::json!({

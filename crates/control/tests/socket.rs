@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use handover_control::{
     BindError, COMMANDS_WAITING, Client, ClientError, Command, Environment, Failure, Listener,
-    Network, NetworkState, Networks, ServerStatus, Status, SwitchReply,
+    Network, NetworkState, Networks, ServerStatus, Status, SwitchReply, TurnedAway,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -143,6 +143,7 @@ async fn a_missing_directory_is_made_only_where_sockets_belong() {
 
 fn status() -> Status {
     Status::Server(ServerStatus {
+        turned_away: TurnedAway::default(),
         clients: Vec::new(),
         listen: vec!["127.0.0.1:7400".parse().unwrap()],
         error: None,

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use handover_control::{
     ClientStatus, Network, Networks, ServerClient, ServerStatus, ServiceStatus, Side, Status,
-    SwitchEntry, SwitchReply, Trace, TraceStep,
+    SwitchEntry, SwitchReply, Trace, TraceStep, TurnedAway,
 };
 
 use crate::table::Table;
@@ -82,6 +82,9 @@ fn server(status: &ServerStatus) -> String {
     let mut text = Table::without_heading()
         .row(property("listening", list(&status.listen)))
         .row(property("clients", status.clients.len()))
+        .rows(turned_away(&status.turned_away), |text| {
+            property("turned away", text)
+        })
         .rows(&status.error, |error| property("error", error))
         .render();
     if !status.clients.is_empty() {
@@ -100,6 +103,22 @@ fn server(status: &ServerStatus) -> String {
             .render();
     }
     text
+}
+
+fn turned_away(counts: &TurnedAway) -> Option<String> {
+    let TurnedAway {
+        unknown_key,
+        not_handover,
+        timed_out,
+        broken,
+        displaced,
+    } = counts;
+    (counts.total() > 0).then(|| {
+        format!(
+            "{unknown_key} unknown keys, {not_handover} not handover, {timed_out} not in time, \
+             {broken} broken, {displaced} displaced"
+        )
+    })
 }
 
 fn switches<'a>(entries: impl IntoIterator<Item = &'a SwitchEntry>) -> Table {
@@ -285,13 +304,19 @@ SWITCH  STARTED                   KIND        PROCEDURE  FROM             TO    
                 flows: 0,
             }],
             listen: vec!["0.0.0.0:7400".parse().unwrap()],
+            turned_away: TurnedAway {
+                unknown_key: 1,
+                timed_out: 7,
+                ..TurnedAway::default()
+            },
             error: None,
         }));
         assert_eq!(
             text,
             "\
-listening  0.0.0.0:7400
-clients    1
+listening    0.0.0.0:7400
+clients      1
+turned away  1 unknown keys, 0 not handover, 7 not in time, 0 broken, 0 displaced
 
 CLIENT  STATE     ADDRESS   VIRTUAL IP  STREAMS  FLOWS  CNAPT ID
 laptop  detached  10.1.0.2  -           12       0      3f2a

@@ -5,11 +5,13 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use handover_control::{
     COMMANDS_WAITING, Command as Order, Environment, Failure, Kind, Listener, Network,
     NetworkState, Networks, Outcome, Procedure, ServerStatus, Status, SwitchEntry, SwitchReply,
+    TurnedAway,
 };
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -219,6 +221,52 @@ fn a_switch_that_the_daemon_gives_up_with_its_life_fails() {
     assert_eq!(text(&output.stderr), "handover: the daemon is stopping\n");
 }
 
+#[test]
+fn a_daemon_whose_log_cannot_be_written_goes_on_serving() {
+    let place = Place::new("no_log");
+    place.run(&["keygen", "server.key"]);
+    let configuration = "listen = \"127.0.0.1:0\"\nkey = \"server.key\"\n";
+    let configuration = configuration.replace(":0", &format!(":{}", free_port()));
+    fs::write(place.directory.join("server.toml"), configuration).unwrap();
+    let (reader, closed_pipe) = std::io::pipe().unwrap();
+    drop(reader);
+    let full_disk = fs::File::create("/dev/full").unwrap();
+    for log in [Stdio::from(closed_pipe), Stdio::from(full_disk)] {
+        let mut command = place.command(&["server", "--config", "server.toml"]);
+        let mut daemon = Killed(command.stderr(log).spawn().unwrap());
+        let deadline = Instant::now() + LIMIT;
+        // It has logged that it is up before it answers.
+        loop {
+            assert_eq!(daemon.0.try_wait().unwrap(), None, "it ended");
+            assert!(Instant::now() < deadline, "it does not answer");
+            let output = place.run(&["status", "--json"]);
+            if output.status.code() == Some(DONE) {
+                assert_eq!(one_document(&output)["role"], "server");
+                break;
+            }
+        }
+    }
+}
+
+/// Until a daemon answers, on a busy machine.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// A process that ends with its value.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
 fn answer_switch(order: Order) {
     let Order::Switch { network, reply } = order else {
         return;
@@ -261,6 +309,7 @@ fn status() -> Status {
     Status::Server(ServerStatus {
         clients: Vec::new(),
         listen: vec!["127.0.0.1:7400".parse().unwrap()],
+        turned_away: TurnedAway::default(),
         error: None,
     })
 }

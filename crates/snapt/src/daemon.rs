@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use handover_carrier::{Acceptor, AllowedKeys, Conduit, PublicKey, serve};
 use handover_control::{
-    COMMANDS_WAITING, Command, Environment, Failure, Listener, ServerStatus, Status,
+    COMMANDS_WAITING, Command, Environment, Failure, Listener, ServerStatus, Status, TurnedAway,
 };
 use handover_proto::stream::CreditPool;
 use handover_proto::wire::{CatalogueEntry, Hello};
@@ -35,8 +35,13 @@ const FAREWELL: Duration = Duration::from_millis(300);
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// It cannot listen for clients.
-    #[error("cannot listen on {0}: {1}")]
-    Listen(SocketAddr, io::Error),
+    #[error("cannot listen on {address}: {error}; {remedy}", remedy = remedy(error))]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the operating system said.
+        error: io::Error,
+    },
     /// It cannot take its control socket.
     #[error(transparent)]
     Control(#[from] handover_control::BindError),
@@ -49,6 +54,19 @@ pub enum RunError {
     /// The operating system refuses signals.
     #[error("cannot wait for signals: {0}")]
     Signals(io::Error),
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    let kind = error.kind();
+    if kind == io::ErrorKind::AddrInUse {
+        "another program has this port (`ss -ltnp` shows which): stop it, or set another `listen`"
+    } else if kind == io::ErrorKind::AddrNotAvailable {
+        "this machine does not have this address (`ip address` shows those it has): correct `listen`"
+    } else if kind == io::ErrorKind::PermissionDenied {
+        "a port below 1024 needs CAP_NET_BIND_SERVICE: grant it, or set another `listen`"
+    } else {
+        "correct `listen`"
+    }
 }
 
 /// A connection of a known client, and its first frame.
@@ -66,6 +84,7 @@ struct Daemon {
     catalogue: Vec<CatalogueEntry>,
     sessions: BTreeMap<PublicKey, Session>,
     listen: Vec<SocketAddr>,
+    acceptor: Arc<Acceptor>,
     /// Sessions tell that they are released.
     released: mpsc::UnboundedSender<PublicKey>,
 }
@@ -85,7 +104,10 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     for address in &config.listen {
         let listener = TcpListener::bind(address)
             .await
-            .map_err(|error| RunError::Listen(*address, error))?;
+            .map_err(|error| RunError::Listen {
+                address: *address,
+                error,
+            })?;
         listen.push(listener.local_addr().unwrap_or(*address));
         tokio::spawn(accept(listener, Arc::clone(&acceptor), arrivals.clone()));
     }
@@ -93,7 +115,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     info!(listen = ?listen, control = %control.path().display(), key = %config.key.public_key(), "server up");
     tokio::spawn(control.serve(commands));
     let (released, mut releases) = mpsc::unbounded_channel();
-    let mut daemon = Daemon::new(config, virtual_ips, listen, released);
+    let mut daemon = Daemon::new(config, virtual_ips, (listen, acceptor), released);
     let mut signals = handover_relay::Signals::new().map_err(RunError::Signals)?;
     loop {
         tokio::select! {
@@ -136,7 +158,7 @@ impl Daemon {
     fn new(
         config: Config,
         virtual_ips: BTreeMap<PublicKey, IpAddr>,
-        listen: Vec<SocketAddr>,
+        (listen, acceptor): (Vec<SocketAddr>, Arc<Acceptor>),
         released: mpsc::UnboundedSender<PublicKey>,
     ) -> Self {
         let catalogue = config
@@ -156,6 +178,7 @@ impl Daemon {
             catalogue,
             sessions: BTreeMap::new(),
             listen,
+            acceptor,
             released,
         }
     }
@@ -200,11 +223,29 @@ impl Daemon {
         )
     }
 
+    fn turned_away(&self) -> TurnedAway {
+        let handover_carrier::TurnedAway {
+            unknown_key,
+            not_handover,
+            timed_out,
+            broken,
+            displaced,
+        } = self.acceptor.turned_away();
+        TurnedAway {
+            unknown_key,
+            not_handover,
+            timed_out,
+            broken,
+            displaced,
+        }
+    }
+
     fn command(&self, command: Command) {
         match command {
             Command::Status(reply) => reply.send(Status::Server(ServerStatus {
                 clients: self.sessions.values().map(Session::status).collect(),
                 listen: self.listen.clone(),
+                turned_away: self.turned_away(),
                 error: None,
             })),
             Command::Networks(reply) => reply.send(Err(Failure::only_a_client())),
