@@ -294,3 +294,55 @@ fn ends_one_connection(error: &io::Error) -> bool {
 /// How long the loop waits when the system has no descriptor or memory for another connection:
 /// short beside a client's [`crate::CONNECT_TIMEOUT`], long enough not to burn the processor.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use rustls::SignatureScheme;
+    use rustls::client::ResolvesClientCert;
+    use rustls::sign::CertifiedKey;
+    use tokio_rustls::TlsConnector;
+
+    use super::*;
+
+    /// Speaks TLS as a client of handover does, and has no key to show.
+    #[derive(Debug)]
+    struct NoKey;
+
+    impl ResolvesClientCert for NoKey {
+        fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+            None
+        }
+
+        fn only_raw_public_keys(&self) -> bool {
+            true
+        }
+
+        fn has_certs(&self) -> bool {
+            true
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_of_tls_without_a_key_is_no_client_of_handover() {
+        let (client, server) = (PrivateKey::generate(), PrivateKey::generate());
+        let mut config = tls::client_config(&client, server.public_key()).unwrap();
+        config.client_auth_cert_resolver = Arc::new(NoKey);
+        let acceptor = Acceptor::new(&server, AllowedKeys::new([client.public_key()])).unwrap();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connect = async {
+            let stream = TcpStream::connect(address).await.unwrap();
+            let connector = TlsConnector::from(Arc::new(config));
+            connector.connect(tls::server_name(), stream).await
+        };
+        let accept = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            acceptor.accept(stream).await
+        };
+        let (_connected, accepted) = tokio::join!(connect, accept);
+        let error = accepted.unwrap_err();
+        assert!(matches!(error, AcceptError::NotHandover(_)), "{error}");
+    }
+}

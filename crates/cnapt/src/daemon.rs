@@ -96,7 +96,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     info!(control = %control.path().display(), key = %daemon.config.key.public_key(), "client up");
     tokio::spawn(control.serve(commands));
     let hub = Arc::clone(&daemon.hub);
-    tokio::spawn(async move { hub.run_timer().await });
+    daemon.hub.spawn(async move { hub.run_timer().await });
     daemon.resolve();
     daemon.decide();
     loop {
@@ -301,7 +301,8 @@ impl Daemon {
                 path,
                 result: Err(error),
             } => {
-                self.refused = None;
+                self.refused
+                    .take_if(|code| *code != RefusedCode::Superseded);
                 self.not_reached(path.network, error);
                 self.servers.turn();
                 self.resolve();
@@ -473,11 +474,11 @@ impl Daemon {
     fn turned_away(&mut self, code: RefusedCode) {
         self.refused = Some(code);
         let error = format!("the server refused this client: {}", describe(code));
-        match &self.link {
-            Some((_, path)) => self.networks.refused(path.network, error),
-            None => warn!("{error}"),
+        if let Some((_, path)) = &self.link {
+            self.networks.refused(path.network, error.clone());
         }
         if code == RefusedCode::Superseded {
+            warn!("{error}");
             self.link = None;
             // An application would wait for minutes for what cannot come.
             self.listeners.set(&[]);

@@ -170,3 +170,59 @@ fn serve(hub: &Arc<Hub<Cnapt>>, service: &str, socket: TcpStream) -> io::Result<
         .map_err(io::Error::other)?;
     hub.spawn_application(stream, socket)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use handover_proto::stream::{CreditPool, STREAMS, Streams};
+    use handover_proto::{CnaptId, Instance, Side};
+    use tokio::io::AsyncReadExt as _;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// For what happens at once, on a busy machine.
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn while_no_network_is_there_connections_wait_up_to_the_limit_of_streams() {
+        let streams = Streams::new(Side::Cnapt, [], CreditPool::default());
+        let machine = Cnapt::new(CnaptId([0; 32]), Instance(1), Vec::new(), streams);
+        let (hub, _outputs) = Hub::new(machine, now);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        for _ in 1..STREAMS {
+            hub.with(|machine, now| machine.streams_mut().open("web", now))
+                .unwrap();
+        }
+        let accepting = tokio::spawn(accept(listener, "web".into(), Arc::clone(&hub)));
+        let waiting = TcpStream::connect(address).await.unwrap();
+        // The reset may come before the connect is seen to have succeeded.
+        let refused = async { TcpStream::connect(address).await?.read_u8().await };
+        let reset = timeout(LIMIT, refused).await.unwrap();
+        assert_eq!(reset.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(hub.applications(), 1);
+        let heard = waiting.try_read(&mut [0; 1]).unwrap_err();
+        assert_eq!(heard.kind(), io::ErrorKind::WouldBlock);
+
+        SockRef::from(&waiting)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+        drop(waiting);
+        until_there_are(0, &hub).await;
+        let _next = TcpStream::connect(address).await.unwrap();
+        until_there_are(1, &hub).await;
+        accepting.abort();
+    }
+
+    async fn until_there_are(count: usize, hub: &Hub<Cnapt>) {
+        timeout(LIMIT, async {
+            while hub.applications() != count {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .unwrap();
+    }
+}

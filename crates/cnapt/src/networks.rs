@@ -25,6 +25,9 @@ const REFUSED_RETRY: Duration = Duration::from_secs(60);
 /// perhaps for days.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
 
+/// A network that fails in more ways than this within [`TELL_AGAIN`] is not understood any better by more lines.
+const REASONS_TOLD: usize = 4;
+
 /// More interfaces than this are not networks that anybody uses: containers come and go.
 const AUTOMATIC_NETWORKS: usize = 64;
 
@@ -36,7 +39,7 @@ struct Network {
     /// Why the server was not reached the last time.
     error: Option<String>,
     /// What the log was told of it, and when.
-    told: Option<(String, Instant)>,
+    told: Vec<(String, Instant)>,
     /// The server itself refused this client the last time.
     refused: bool,
     /// When it fell silent while the operating system sees nothing wrong: the others are tried first, or
@@ -50,7 +53,7 @@ impl Network {
             config,
             retry_at: None,
             error: None,
-            told: None,
+            told: Vec::new(),
             refused: false,
             silent_since: None,
         }
@@ -151,7 +154,7 @@ impl Networks {
         if let Some(network) = self.list.get_mut(id.0) {
             network.retry_at = None;
             network.error = None;
-            network.told = None;
+            network.told.clear();
             network.refused = false;
             network.silent_since = None;
         }
@@ -190,13 +193,12 @@ impl Networks {
     pub(crate) fn news(&mut self, id: NetworkId, now: Instant) -> Option<String> {
         let network = self.list.get_mut(id.0)?;
         let error = network.error.clone()?;
-        if let Some((told, at)) = &network.told
-            && *told == error
-            && now < *at + TELL_AGAIN
-        {
+        network.told.retain(|(_, at)| now < *at + TELL_AGAIN);
+        let known = network.told.iter().any(|(told, _)| *told == error);
+        if known || network.told.len() >= REASONS_TOLD {
             return None;
         }
-        network.told = Some((error.clone(), now));
+        network.told.push((error.clone(), now));
         Some(error)
     }
 
@@ -366,6 +368,7 @@ mod tests {
         assert!(try_in_vain("no answer", NOW));
         assert!(!try_in_vain("no answer", NOW + RETRY));
         assert!(try_in_vain("refused", NOW + RETRY));
+        assert!(!try_in_vain("no answer", NOW + RETRY));
         assert!(!try_in_vain("refused", NOW + TELL_AGAIN));
         assert!(try_in_vain("refused", NOW + RETRY + TELL_AGAIN));
     }
