@@ -1,0 +1,652 @@
+//! The real daemons, met with what goes wrong in practice: what they say, and what they go on doing.
+//!
+//! Over loopback, without privileges. Every row of docs/troubleshooting.md that is about a running daemon is here.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of a test may end it")]
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use handover_carrier::{Acceptor, AllowedKeys, Conduit, Connector, PrivateKey};
+use handover_proto::wire::{Frame, Hello, RefusedCode, Role, VERSION, encode};
+use handover_proto::{Instance, LinkNumber};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpSocket;
+
+/// For anything that a daemon does by itself, on a busy machine.
+const LIMIT: Duration = Duration::from_secs(30);
+
+#[test]
+fn a_port_that_is_taken_is_said_with_the_remedy() {
+    let place = Place::new("port_taken");
+    let taken = TcpListener::bind(place.server).unwrap();
+    place.write_server("");
+    let output = place.run(&["server", "--config", "server.toml"]);
+    assert_eq!(output.status.code(), Some(1));
+    let message = String::from_utf8(output.stderr).unwrap();
+    let expected = format!("cannot listen on {}: Address already in use", place.server);
+    assert!(message.contains(&expected), "{message}");
+    assert!(message.contains("cannot listen on"), "{message}");
+    assert!(message.contains("set another `listen`"), "{message}");
+    drop(taken);
+}
+
+#[test]
+fn an_address_of_another_machine_is_said_with_the_remedy() {
+    let place = Place::new("no_address");
+    place.write_server("");
+    let file = place.directory.join("server.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let own = place.server.to_string();
+    fs::write(&file, text.replace(&own, "192.0.2.1:7400")).unwrap();
+    let output = place.run(&["server", "--config", "server.toml"]);
+    assert_eq!(output.status.code(), Some(1));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        message.contains("cannot listen on 192.0.2.1:7400"),
+        "{message}"
+    );
+    assert!(message.contains("`ip address` shows"), "{message}");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_a_reason_in_the_status_and_one_line_in_the_log() {
+    let place = Place::new("nobody");
+    let client = place.start_client("");
+    let status = client.wait_for_status("a reason", |status| !status["error"].is_null());
+    assert_eq!(status["state"], "connecting");
+    let error = status["error"].as_str().unwrap();
+    assert!(
+        error.contains("the server is not reached: Connection refused"),
+        "{error}"
+    );
+
+    // Somebody who hangs up, and counts: two reasons more (an end, a reset) and many attempts.
+    let portal = TcpListener::bind(place.server).unwrap();
+    for _ in 0..6 {
+        drop(portal.accept().unwrap());
+    }
+    let log = client.end();
+    let lines = log.matches("network=one").count();
+    assert!((2..=3).contains(&lines), "{log}");
+}
+
+#[test]
+fn a_client_that_is_not_known_is_said_by_both_and_goes_on_trying() {
+    let place = Place::new("unknown_client");
+    place.write_server("");
+    let server = place.start("server");
+    server.wait_for_line("server up");
+    place.run(&["keygen", "stranger.key"]);
+    let stranger = key_of(&place, "stranger.key");
+    let client = place.start_client_with("key = \"client.key\"", "key = \"stranger.key\"");
+    server.wait_for_status("three attempts", |status| {
+        status["turned_away"]["unknown_key"].as_u64() >= Some(3)
+    });
+    let status = client.wait_for_status("a reason", |status| !status["error"].is_null());
+    assert_eq!(status["state"], "connecting");
+    let wanted = format!("needs a [[client]] with key = \"{stranger}\"");
+    assert!(
+        status["error"].as_str().unwrap().contains(&wanted),
+        "{status}"
+    );
+    assert_eq!(client.end().matches(&wanted).count(), 1);
+    let log = server.end();
+    let offered = format!("add a [[client]] with key = \"{stranger}\"");
+    assert_eq!(log.matches(&offered).count(), 1, "{log}");
+}
+
+#[test]
+fn a_server_with_another_key_is_said_with_both_keys_and_tried_again() {
+    let place = Place::new("other_server");
+    place.write_server("");
+    let server = place.start("server");
+    server.wait_for_line("server up");
+    place.run(&["keygen", "expected.key"]);
+    let (met, expected) = (key_of(&place, "server.key"), key_of(&place, "expected.key"));
+    let client = place.start_client_with(&met, &expected);
+    let wanted = format!("expected \"{expected}\", met \"{met}\"");
+    let status = client.wait_for_status("a reason", |status| !status["error"].is_null());
+    assert!(
+        status["error"].as_str().unwrap().contains(&wanted),
+        "{status}"
+    );
+    assert_eq!(status["state"], "connecting");
+    server.wait_for_status("three attempts", |status| turned_away(status) >= 3);
+    let log = client.end();
+    assert_eq!(log.matches(&wanted).count(), 1, "{log}");
+}
+
+#[test]
+fn a_client_of_another_version_is_refused_and_the_log_says_which_is_older() {
+    let place = Place::new("other_client_version");
+    place.write_server("");
+    let server = place.start("server");
+    server.wait_for_line("server up");
+    let own_key = PrivateKey::load(&place.directory.join("client.key")).unwrap();
+    let connector = Connector::new(&own_key, place.server_key()).unwrap();
+    for versions in [(VERSION + 1, VERSION + 2), (0, VERSION - 1)] {
+        let answer = runtime().block_on(async {
+            let socket = TcpSocket::new_v4().unwrap();
+            let mut conduit = connector.connect(socket, place.server).await.unwrap();
+            write(&mut conduit, &Frame::Hello(hello(versions))).await;
+            let mut answer = Vec::new();
+            conduit.read_to_end(&mut answer).await.unwrap();
+            answer
+        });
+        let mut refused = BytesMut::new();
+        let code = RefusedCode::Version;
+        encode(&mut refused, &Frame::Refused { code });
+        assert!(answer.ends_with(&refused), "{answer:?}");
+    }
+    let line = server.wait_for_line("other versions of the protocol");
+    for part in [
+        "laptop",
+        "upgrade the server",
+        "oldest=2",
+        "newest=3",
+        "own=1",
+    ] {
+        assert!(line.contains(part), "{part} is not in {line}");
+    }
+}
+
+#[test]
+fn a_server_of_another_version_is_said_and_not_tried_again_at_once() {
+    let place = Place::new("other_server_version");
+    let key = PrivateKey::load(&place.directory.join("server.key")).unwrap();
+    let allowed = AllowedKeys::new([place.client_key()]);
+    let acceptor = Acceptor::new(&key, allowed).unwrap();
+    let listener = TcpListener::bind(place.server).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let runtime = runtime();
+    let refusing = Arc::new(acceptor);
+    runtime.spawn(async move {
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        let refuse = |mut conduit: Conduit, _key| {
+            tokio::spawn(async move {
+                let code = RefusedCode::Version;
+                write(&mut conduit, &Frame::Refused { code }).await;
+                conduit.close().await;
+            });
+        };
+        handover_carrier::serve(listener, refusing, refuse).await;
+    });
+    let client = place.start_client("");
+    let status = client.wait_for_status("the refusal", |status| status["state"] == "refused");
+    let error = status["error"].as_str().unwrap();
+    assert!(error.contains("version 1 of the protocol"), "{error}");
+    assert!(error.contains("upgrade the older"), "{error}");
+    client.wait_for_line("the server refused this client");
+}
+
+#[test]
+fn a_name_that_cannot_be_resolved_is_said_in_the_status_and_the_log() {
+    let place = Place::new("no_name");
+    let own = place.server.to_string();
+    let client = place.start_client_with(&own, "no-such-host.invalid:7400");
+    let wanted = "cannot resolve no-such-host.invalid:7400";
+    client.wait_for_line(wanted);
+    let status = client.wait_for_status("a reason", |status| !status["error"].is_null());
+    assert_eq!(status["state"], "connecting");
+    assert!(
+        status["error"].as_str().unwrap().contains(wanted),
+        "{status}"
+    );
+    let output = place.run(&["switch", "one", "--control", "client.sock"]);
+    assert_eq!(output.status.code(), Some(1));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains(wanted), "{message}");
+}
+
+#[test]
+fn an_unknown_network_is_a_misuse_that_lists_the_known_ones() {
+    let place = Place::new("unknown_network");
+    let client = place.start_client("");
+    client.wait_for_status("an answer", |_| true);
+    let output = place.run(&["switch", "three", "--control", "client.sock"]);
+    assert_eq!(output.status.code(), Some(2));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("known: one, two"), "{message}");
+}
+
+#[test]
+fn strangers_at_the_door_are_counted_and_keep_no_client_out() {
+    let place = Place::new("strangers");
+    let echo = Echo::start();
+    place.write_server(&echo.service(place.entrance.port()));
+    let server = place.start("server");
+    server.wait_for_line("server up");
+    let mut strangers: Vec<TcpStream> = Vec::new();
+    let mut come = |words: &[u8]| {
+        let mut stream = TcpStream::connect(place.server).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        stream.write_all(words).unwrap();
+        strangers.push(stream);
+    };
+    for _ in 0..20 {
+        come(b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n");
+        come(HALF_A_HELLO);
+        come(b"");
+    }
+    let client = place.start_client("");
+    client.wait_for_status("the client is let in", |status| {
+        status["state"] == "attached"
+    });
+    assert_eq!(place.ask(b"ping").unwrap(), b"ping");
+    drip(strangers.last_mut().unwrap());
+    let status =
+        server.wait_for_status("all to be turned away", |status| turned_away(status) >= 60);
+    assert!(
+        status["turned_away"]["not_handover"].as_u64() >= Some(20),
+        "{status}"
+    );
+    assert!(
+        status["turned_away"]["timed_out"].as_u64() >= Some(40),
+        "{status}"
+    );
+    let log = server.end();
+    assert_eq!(log.matches("strangers turned away").count(), 1, "{log}");
+}
+
+/// One byte after the other, until the server has enough of it.
+fn drip(stream: &mut TcpStream) {
+    stream
+        .set_read_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
+    for byte in HALF_A_HELLO {
+        if stream.write_all(&[*byte]).is_err() {
+            return;
+        }
+        match stream.read(&mut [0; 1]) {
+            Ok(_) => return,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
+        }
+    }
+    panic!(
+        "the server had more patience than {} bytes",
+        HALF_A_HELLO.len()
+    );
+}
+
+#[test]
+fn a_client_short_of_descriptors_refuses_new_connections_and_keeps_the_old() {
+    let place = Place::new("short_client");
+    let echo = Echo::start();
+    place.write_server(&echo.service(place.entrance.port()));
+    let server = place.start("server");
+    server.wait_for_line("server up");
+    place.write_client("");
+    let client = place.start_limited("client", FEW_DESCRIPTORS);
+    ensure_short(&place, &client);
+    assert_eq!(
+        client.end().matches("open files is nearly reached").count(),
+        1
+    );
+}
+
+#[test]
+fn a_server_short_of_descriptors_refuses_new_connections_and_keeps_the_old() {
+    let place = Place::new("short_server");
+    let echo = Echo::start();
+    place.write_server(&echo.service(place.entrance.port()));
+    let server = place.start_limited("server", FEW_DESCRIPTORS);
+    server.wait_for_line("server up");
+    let client = place.start_client("");
+    ensure_short(&place, &client);
+    assert_eq!(
+        server.end().matches("open files is nearly reached").count(),
+        1
+    );
+}
+
+#[test]
+fn the_soft_limit_of_descriptors_is_raised_to_the_hard_one() {
+    let place = Place::new("soft_limit");
+    place.write_server("");
+    let server = place.start_with("ulimit -Sn 50; ulimit -Hn 300", "server");
+    server.wait_for_line("server up");
+    let limits = fs::read_to_string(format!("/proc/{}/limits", server.child.id())).unwrap();
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let words: Vec<&str> = line.unwrap().split_whitespace().collect();
+    assert_eq!(words[3..5], ["300", "300"]);
+}
+
+/// Enough for a daemon and some connections.
+const FEW_DESCRIPTORS: u32 = 80;
+
+/// Opens more connections than there are descriptors: the first goes on, the last are reset, and when all are gone
+/// there is room again.
+fn ensure_short(place: &Place, client: &Daemon) {
+    client.wait_for_status("the client is let in", |status| {
+        status["state"] == "attached"
+    });
+    let mut first = place.enter();
+    assert_eq!(echoed(&mut first, b"first").unwrap(), b"first");
+    let mut others: Vec<TcpStream> = (0..FEW_DESCRIPTORS).map(|_| place.enter()).collect();
+    let answered: Vec<bool> = others
+        .iter_mut()
+        .map(|stream| echoed(stream, b"more").is_ok())
+        .collect();
+    assert!(answered[0], "one more is served");
+    let refused = answered.iter().filter(|answered| !**answered).count();
+    assert!(refused > 0, "nothing was refused");
+    assert_eq!(echoed(&mut first, b"still").unwrap(), b"still");
+    let status = client.wait_for_status("an answer", |_| true);
+    assert_eq!(status["state"], "attached", "{status}");
+
+    drop(others);
+    let deadline = Instant::now() + LIMIT;
+    while place.ask(b"again").is_err() {
+        assert!(Instant::now() < deadline, "no room again");
+    }
+}
+
+fn turned_away(status: &Value) -> u64 {
+    let counts = status["turned_away"].as_object().unwrap();
+    counts.values().filter_map(Value::as_u64).sum()
+}
+
+fn key_of(place: &Place, file: &str) -> String {
+    let key = PrivateKey::load(&place.directory.join(file)).unwrap();
+    key.public_key().to_string()
+}
+
+fn hello((oldest, newest): (u16, u16)) -> Hello {
+    Hello {
+        oldest,
+        newest,
+        role: Role::Control,
+        instance: Instance(1),
+        link: LinkNumber(1),
+    }
+}
+
+async fn write(conduit: &mut Conduit, frame: &Frame) {
+    let mut bytes = BytesMut::new();
+    encode(&mut bytes, frame);
+    conduit.write_all(&bytes).await.unwrap();
+    conduit.flush().await.unwrap();
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+/// The header of a TLS record of 512 bytes with a ClientHello, and the beginning of it.
+const HALF_A_HELLO: &[u8] = &[
+    0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7,
+    7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 0,
+];
+
+fn echoed(stream: &mut TcpStream, words: &[u8]) -> std::io::Result<Vec<u8>> {
+    stream.write_all(words)?;
+    let mut answer = vec![0; words.len()];
+    stream.read_exact(&mut answer)?;
+    Ok(answer)
+}
+
+/// A server application that says everything again, on threads of this process.
+struct Echo {
+    address: SocketAddr,
+}
+
+impl Echo {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                thread::spawn(move || {
+                    let mut reader = stream.try_clone().unwrap();
+                    let mut writer = stream;
+                    // Its end is the connection's, however that ends.
+                    drop(std::io::copy(&mut reader, &mut writer));
+                });
+            }
+        });
+        Self { address }
+    }
+
+    fn service(&self, port: u16) -> String {
+        format!(
+            "[[service]]\nname = \"echo\"\nprotocol = \"tcp\"\ntarget = \"{}\"\nport = {port}\n",
+            self.address
+        )
+    }
+}
+
+/// A directory of one test's own with keys and configurations, gone at its end.
+struct Place {
+    directory: PathBuf,
+    /// Where the server listens.
+    server: SocketAddr,
+    /// Where the client offers the service.
+    entrance: SocketAddr,
+}
+
+impl Place {
+    fn new(test: &str) -> Self {
+        let name = format!("handover-daemons-{test}-{}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        fs::create_dir(&directory).unwrap();
+        for side in ["server", "client"] {
+            PrivateKey::create_file(&directory.join(side).with_extension("key")).unwrap();
+        }
+        let (server, entrance) = (free_address(), free_address());
+        Self {
+            directory,
+            server,
+            entrance,
+        }
+    }
+
+    fn server_key(&self) -> handover_carrier::PublicKey {
+        key_of(self, "server.key").parse().unwrap()
+    }
+
+    fn client_key(&self) -> handover_carrier::PublicKey {
+        key_of(self, "client.key").parse().unwrap()
+    }
+
+    fn write_server(&self, services: &str) {
+        let text = format!(
+            "listen = \"{}\"\nkey = \"server.key\"\ncontrol = \"server.sock\"\n\
+             [[client]]\nname = \"laptop\"\nkey = \"{}\"\n{services}",
+            self.server,
+            self.client_key()
+        );
+        fs::write(self.directory.join("server.toml"), text).unwrap();
+    }
+
+    fn write_client(&self, options: &str) {
+        let text = format!(
+            "server = \"{}\"\nserver_key = \"{}\"\nkey = \"client.key\"\ncontrol = \"client.sock\"\n\
+             bind = \"127.0.0.1\"\n{options}\n\
+             [[network]]\nname = \"one\"\ninterface = \"lo\"\naddress = \"127.0.0.2\"\n\
+             [[network]]\nname = \"two\"\ninterface = \"nowhere\"\n",
+            self.server,
+            self.server_key()
+        );
+        fs::write(self.directory.join("client.toml"), text).unwrap();
+    }
+
+    fn start_client(&self, options: &str) -> Daemon {
+        self.write_client(options);
+        self.start("client")
+    }
+
+    /// With one thing in its configuration replaced.
+    fn start_client_with(&self, usual: &str, other: &str) -> Daemon {
+        self.write_client("");
+        let file = self.directory.join("client.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.contains(usual), "{text}");
+        fs::write(&file, text.replace(usual, other)).unwrap();
+        self.start("client")
+    }
+
+    fn start(&self, role: &str) -> Daemon {
+        self.start_with("true", role)
+    }
+
+    fn start_limited(&self, role: &str, descriptors: u32) -> Daemon {
+        self.start_with(&format!("ulimit -n {descriptors}"), role)
+    }
+
+    /// After a shell has done something to itself.
+    fn start_with(&self, first: &str, role: &str) -> Daemon {
+        let binary = env!("CARGO_BIN_EXE_handover");
+        let script = format!("{first}; exec '{binary}' {role} --config {role}.toml");
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(script).current_dir(&self.directory);
+        Daemon::start(command, self.directory.join(role).with_extension("sock"))
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_handover"))
+            .args(arguments)
+            .current_dir(&self.directory)
+            .output()
+            .unwrap()
+    }
+
+    /// A connection of a client application.
+    fn enter(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.entrance).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        stream
+    }
+
+    fn ask(&self, words: &[u8]) -> std::io::Result<Vec<u8>> {
+        echoed(&mut self.enter(), words)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.directory).unwrap();
+    }
+}
+
+/// An address that was free a moment ago, of a host of its own: no other test of this machine uses it.
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind((IpAddr::V4(Ipv4Addr::LOCALHOST), 0)).unwrap();
+    listener.local_addr().unwrap()
+}
+
+/// A running daemon and what it has logged. Dropping it kills it.
+struct Daemon {
+    child: Child,
+    lines: Receiver<String>,
+    control: PathBuf,
+}
+
+impl Daemon {
+    fn start(mut command: Command, control: PathBuf) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            for line in log.lines().map_while(Result::ok) {
+                // Nobody listens when the test has ended.
+                drop(sender.send(line));
+            }
+        });
+        Self {
+            child,
+            lines,
+            control,
+        }
+    }
+
+    /// Waits for a line that holds `text`; lines before it are given away.
+    fn wait_for_line(&self, text: &str) -> String {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left);
+            let line = line.unwrap_or_else(|_| panic!("no line says {text:?}"));
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    /// Asks for the status, again and again, until it is as `wanted`.
+    fn wait_for_status(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let output = Command::new(env!("CARGO_BIN_EXE_handover"))
+                .args(["status", "--json", "--control"])
+                .arg(&self.control)
+                .output()
+                .unwrap();
+            let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+            if output.status.success() && wanted(&status) {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "waited for {what}: {status}");
+        }
+    }
+
+    /// Ends it; the rest of its log.
+    fn end(mut self) -> String {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let lines: Vec<String> = self.lines.iter().collect();
+        lines.join("\n")
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It fails only for a daemon that is gone already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// The texts in the first column of the page are what these tests wait for.
+#[test]
+fn the_troubleshooting_page_quotes_the_tests() {
+    let page = include_str!("../../../docs/troubleshooting.md");
+    let tests = [
+        include_str!("daemons.rs"),
+        include_str!("cli.rs"),
+        include_str!("../src/config/tests.rs"),
+        include_str!("../src/daemon.rs"),
+    ]
+    .map(|text| text.replace('\\', ""));
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| "));
+    let firsts = rows.filter_map(|row| row.split(" | ").next());
+    let mut quoted = 0;
+    for first in firsts {
+        let quotes: Vec<&str> = match first.strip_prefix("`` ") {
+            Some(rest) => rest.split(" ``").take(1).collect(),
+            None => first.split('`').skip(1).step_by(2).collect(),
+        };
+        for quote in quotes {
+            quoted += 1;
+            let known = tests.iter().any(|text| text.contains(quote));
+            assert!(known, "no test waits for {quote:?}");
+        }
+    }
+    assert!(quoted >= 20, "the page has lost its tables: {quoted}");
+}
