@@ -20,7 +20,7 @@ use tracing::{debug, warn};
 
 use crate::conduit::{BUFFER_BYTES, read_ahead};
 use crate::crowd::Crowd;
-use crate::turned_away::Doorkeeper;
+use crate::turned_away::{Doorkeeper, SAID_EVERY};
 use crate::{AllowedKeys, Conduit, PrivateKey, PublicKey, SetUpError, TurnedAway, socket, tls};
 
 /// How long one handshake may take: as long as the client tries ([`crate::CONNECT_TIMEOUT`]).
@@ -142,10 +142,7 @@ where
     loop {
         tokio::select! {
             accepted = listener.accept(), if !shortage.pauses() => match accepted {
-                Ok((stream, peer)) => {
-                    shortage.is_over();
-                    handshakes.begin(stream, peer.ip());
-                }
+                Ok((stream, peer)) => handshakes.begin(stream, peer.ip()),
                 Err(error) if ends_one_connection(&error) => debug!("a connection is gone: {error}"),
                 Err(error) => {
                     shortage.goes_on(&error);
@@ -163,10 +160,10 @@ where
 }
 
 /// The system has no descriptor or memory for another connection: the loop pauses, and says so
-/// once.
+/// once in [`SAID_EVERY`].
 #[derive(Default)]
 struct Shortage {
-    reported: bool,
+    said: Option<Instant>,
     pause_until: Option<Instant>,
 }
 
@@ -175,18 +172,15 @@ impl Shortage {
         self.pause_until.is_some()
     }
 
-    fn is_over(&mut self) {
-        self.reported = false;
-    }
-
     fn goes_on(&mut self, error: &io::Error) {
-        if !self.reported {
+        let now = Instant::now();
+        if self.said.is_none_or(|said| now - said >= SAID_EVERY) {
             warn!(
                 "no new connections for now, raise the limit of open files if this lasts: {error}"
             );
+            self.said = Some(now);
         }
-        self.reported = true;
-        self.pause_until = Some(Instant::now() + SHORTAGE_PAUSE);
+        self.pause_until = Some(now + SHORTAGE_PAUSE);
     }
 
     async fn pause(&mut self) {

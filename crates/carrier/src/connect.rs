@@ -125,6 +125,7 @@ pub enum ConnectError {
     /// A handover server answered, but not ours.
     #[error(
         "a server with another key answered: expected \"{expected}\", met \"{met}\"; \
+         this network may lead elsewhere, so it is tried again; \
          correct `server_key` in the configuration if the server was given a new key"
     )]
     WrongServerKey {

@@ -122,7 +122,7 @@ impl Record {
 
 /// Often enough for an administrator who watches the log while a new client is set up; a client that is refused
 /// tries every second.
-const SAID_EVERY: Duration = Duration::from_secs(60);
+pub(crate) const SAID_EVERY: Duration = Duration::from_secs(60);
 
 /// More unknown keys than this in [`SAID_EVERY`] are made up by somebody: the log gets the first of them.
 const KEYS_REMEMBERED: usize = 64;
