@@ -352,10 +352,12 @@ impl Daemon {
 
     fn link_up(&mut self, link: LinkNumber, path: Path, conduit: Conduit) {
         let id = self.hub.next_conduit_id();
-        // A server that does not know the key hangs up after the handshake, and cannot say why.
+        // A server that does not know the key hangs up after the handshake, and its alert may be lost with
+        // the connection: so this is what went wrong, unless it is the network.
         let key = self.config.key.public_key();
         let error = format!(
-            "the server has not accepted this client: its configuration needs a [[client]] with key = \"{key}\""
+            "the server was reached and did not accept this client: unless the network failed in that moment, \
+             the server's configuration needs a [[client]] with key = \"{key}\""
         );
         self.networks.failed(path.network, error);
         self.link = Some((id, path));
