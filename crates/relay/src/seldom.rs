@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use handover_proto::Instant;
 
-/// Lets one line in [`SAID_EVERY`] through, and counts those that it keeps.
+/// Lets one line a minute through, and counts those that it keeps.
 #[derive(Debug, Default)]
 pub struct Seldom {
     said: Option<Instant>,
