@@ -78,6 +78,7 @@ impl Script {
         stage.world.check_leftovers()?;
         coverage.conclude(&stage.world, lasted);
         stage.switch_once_more()?;
+        stage.start_once_more()?;
         Ok(coverage)
     }
 }
@@ -108,6 +109,18 @@ impl Stage {
         let resent: u64 = keys.iter().map(|key| world.resent(*key)).sum();
         if !report.planned || !report.done || resent > 0 {
             let what = format!("though nothing struck, {resent} bytes came again: {report:?}");
+            return Err(world.failure(what));
+        }
+        Ok(())
+    }
+
+    /// Nor does anything strike when the CNAPT starts anew, so its first order is followed.
+    fn start_once_more(&mut self) -> Result<(), Broken> {
+        let world = &mut self.world;
+        world.restart_cnapt();
+        world.run_until(CALM, "attached anew", World::is_attached)?;
+        if world.followed() != Some(1) {
+            let what = format!("a new process was followed at order {:?}", world.followed());
             return Err(world.failure(what));
         }
         Ok(())

@@ -54,6 +54,20 @@ impl World {
         }
     }
 
+    /// A switch is called planned only if every marker of the old link has come.
+    pub(super) fn check_markers(&mut self, planned: bool) {
+        if std::mem::take(&mut self.left_unmarked) && planned {
+            self.break_with(
+                "called planned, but a conduit was closed before its marker".to_owned(),
+            );
+        }
+    }
+
+    /// Which order of its present process the session was moved by last, if any.
+    pub fn followed(&self) -> Option<u64> {
+        (self.redirected.0 == self.run).then_some(self.redirected.1)
+    }
+
     /// Of one process the SNAPT follows a later order only (design rule 7).
     pub(super) fn check_order(&mut self, number: u64, link: ConduitId) {
         let Some(run) = self.connections.get(&link).map(|one| one.run) else {

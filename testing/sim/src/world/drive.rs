@@ -72,7 +72,14 @@ impl World {
             Event::Released { .. } => {
                 self.excuse_all();
             }
-            Event::Switched(_) | Event::Began { .. } => self.attempts = 0,
+            Event::Switched(report) => {
+                self.attempts = 0;
+                self.check_markers(report.planned);
+            }
+            Event::Began { .. } => {
+                self.attempts = 0;
+                self.left_unmarked = false;
+            }
             Event::Redirected { number, link } => self.check_order(*number, *link),
             Event::Attached { .. }
             | Event::SessionLost { .. }
