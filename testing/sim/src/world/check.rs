@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use handover_proto::session::{Phase, SnaptPhase};
-use handover_proto::stream::{CreditPool, MAX_CONDUITS, STREAM_CREDIT, UNSENT_BYTES};
+use handover_proto::stream::{CreditPool, INITIAL_LIMIT, MAX_CONDUITS, STREAM_CREDIT};
 use handover_proto::wire::Frame;
 use handover_proto::{ConduitId, Side};
 
@@ -11,16 +11,23 @@ use super::{Broken, Carried, World};
 use crate::application::{Closing, Ended, Key};
 
 impl World {
-    /// Memory is bounded by credit: what was given and is not used up, what waits unsent, and what
-    /// the other side gave. Every wait ends.
+    /// Every wait ends, and memory is bounded by credit: by what this side has given, and, for what it
+    /// may have to send again, by what the other gave. That is known late, so of the other side it is the
+    /// most that it ever gave, twice: for streams that it has forgotten already and for those that it has.
     pub(super) fn check_always(&mut self) {
-        let most = 2 * STREAM_CREDIT + UNSENT_BYTES;
+        for side in [Side::Cnapt, Side::Snapt] {
+            let taken = self.taken_credit(side);
+            let most = &mut self.most_credit[side as usize];
+            *most = taken.max(*most);
+        }
         for side in [Side::Cnapt, Side::Snapt] {
             let streams = self.streams(side);
             let (buffered, count) = (streams.buffered(), streams.len() as u64);
-            if buffered > count * most {
+            let unopened = count * u64::from(INITIAL_LIMIT);
+            let given = self.taken_credit(side) + 2 * self.most_credit[side.other() as usize];
+            if buffered > given + unopened {
                 self.break_with(format!(
-                    "{side:?} buffers {buffered} bytes of {count} streams"
+                    "{side:?} buffers {buffered} bytes of {count} streams with {given} bytes of credit"
                 ));
             }
             self.check_waits(side);

@@ -208,6 +208,8 @@ pub struct World {
     slowest: [Duration; 2],
     /// The same, without what that side slept through.
     slowest_awake: [Duration; 2],
+    /// The most credit that each side had given at once.
+    most_credit: [u64; 2],
     trace: Option<Vec<String>>,
     broken: Option<Broken>,
     bug: Option<Bug>,
@@ -257,6 +259,7 @@ impl World {
             watches: [(); 2].map(|()| Watch::new(BEGINNING)),
             slowest: [Duration::ZERO; 2],
             slowest_awake: [Duration::ZERO; 2],
+            most_credit: [0; 2],
             trace: None,
             broken: None,
             bug: None,
