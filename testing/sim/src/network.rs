@@ -180,10 +180,6 @@ pub(crate) struct Connection {
     pub(crate) dead: bool,
     /// When something was sent on it last, by either side.
     pub(crate) used: Instant,
-    /// The SNAPT has read under which number it is used, so that it owes a marker.
-    pub(crate) numbered: bool,
-    /// The CNAPT has read the SNAPT's marker.
-    pub(crate) marked: bool,
     /// Towards the CNAPT, towards the SNAPT.
     pipes: [Pipe; 2],
     ends: [Endpoint; 2],
@@ -197,8 +193,6 @@ impl Connection {
             run,
             dead: false,
             used: now,
-            numbered: false,
-            marked: false,
             pipes: Default::default(),
             ends: Default::default(),
         }

@@ -48,3 +48,15 @@ fn any_part_of_a_script_is_a_script() -> Result<(), Broken> {
     }
     Ok(())
 }
+
+#[test]
+fn a_script_that_breaks_is_cut_down_to_what_it_needs() {
+    let mut script = Script::of_seed(5);
+    assert!(script.clone().shrink().is_none(), "it breaks nothing");
+    // A world without any network never comes to its end, whatever happens in it.
+    script.networks.clear();
+    let shrunk = script.shrink().expect("it breaks");
+    assert_eq!(shrunk.script.entries.len(), 0);
+    assert_eq!(shrunk.script.lasts, Duration::ZERO);
+    assert!(shrunk.broken.what.contains("calm"));
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use handover_proto::session::{Phase, SnaptPhase};
+use handover_proto::session::{Phase, SnaptPhase, SwitchReport};
 use handover_proto::stream::{CreditPool, INITIAL_LIMIT, MAX_CONDUITS, STREAM_CREDIT};
 use handover_proto::wire::Frame;
 use handover_proto::{ConduitId, Side};
@@ -34,6 +34,25 @@ impl World {
         }
     }
 
+    pub(super) const fn count_marker(&mut self, side: Side, frame: &Frame) {
+        if let Frame::SwitchStep1 { conduits, .. } = frame {
+            self.markers = (*conduits, [0; 2]);
+        } else if let Frame::LastMessageBeforeRedirection = frame {
+            self.markers.1[side as usize] += 1;
+        }
+    }
+
+    /// A switch is called planned only if every marker arrived, both ways.
+    pub(super) fn check_report(&mut self, report: &SwitchReport) {
+        let (promised, read) = self.markers;
+        if report.planned && read.iter().any(|count| *count < promised) {
+            self.break_with(format!(
+                "switch {} is called planned with {read:?} of {promised} markers",
+                report.number
+            ));
+        }
+    }
+
     /// What `side` is told of a stream must be true: no byte acknowledged that was not written, and no
     /// more credit than a stream may have.
     pub(super) fn check_frame(&mut self, side: Side, frame: &Frame) {
@@ -58,15 +77,6 @@ impl World {
                 "{side:?} is told that {arrived} of {written} bytes of {stream} arrived, and may \
                  send up to {limit} of which {read} are read"
             ));
-        }
-    }
-
-    /// A switch is called planned only if every marker of the old link has come.
-    pub(super) fn check_markers(&mut self, planned: bool) {
-        if std::mem::take(&mut self.left_unmarked) && planned {
-            self.break_with(
-                "called planned, but a conduit was closed before its marker".to_owned(),
-            );
         }
     }
 

@@ -74,12 +74,9 @@ impl World {
             }
             Event::Switched(report) => {
                 self.attempts = 0;
-                self.check_markers(report.planned);
+                self.check_report(report);
             }
-            Event::Began { .. } => {
-                self.attempts = 0;
-                self.left_unmarked = false;
-            }
+            Event::Began { .. } => self.attempts = 0,
             Event::Redirected { number, link } => self.check_order(*number, *link),
             Event::Attached { .. }
             | Event::SessionLost { .. }

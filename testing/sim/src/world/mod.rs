@@ -210,6 +210,8 @@ pub struct World {
     slowest_awake: [Duration; 2],
     /// The most credit that each side had given at once.
     most_credit: [u64; 2],
+    /// How many markers the last SWITCH_STEP1 promised, and how many each side has read since.
+    markers: (u32, [u32; 2]),
     trace: Option<Vec<String>>,
     broken: Option<Broken>,
     bug: Option<Bug>,
@@ -260,6 +262,7 @@ impl World {
             slowest: [Duration::ZERO; 2],
             slowest_awake: [Duration::ZERO; 2],
             most_credit: [0; 2],
+            markers: (0, [0; 2]),
             trace: None,
             broken: None,
             bug: None,

@@ -386,6 +386,7 @@ impl World {
             format!("reads by conduit {}: {text}", conduit.0)
         });
         self.check_frame(side, &frame);
+        self.count_marker(side, &frame);
         self.reading = Some(conduit);
         let greeted = self
             .connections
