@@ -41,3 +41,30 @@ fn a_round_trip_that_the_device_slept_through_makes_no_wait_longer() -> Result<(
     world.restore(0);
     world.finish(PATIENCE)
 }
+
+/// Seed 17483766801545. The SNAPT had just begun, and a CNAPT too: its HELLO was there, its order was
+/// still on its way. Then the order of the CNAPT's dead process came by a slower network. Nobody had the
+/// session, so nobody had to show that it lives, and the dead one got it; and the living one, which had
+/// yet to ask for it, was told that it is superseded and stopped for good.
+#[test]
+fn a_cnapt_that_has_yet_to_order_is_not_superseded_by_a_dead_one() -> Result<(), Broken> {
+    for seed in 0..40 {
+        let mut world = World::attached(seed)?;
+        let waits = |world: &World| world.cnapt.phase() == Phase::AwaitRenewal;
+        world.hold_new = true;
+        world.restart_snapt();
+        world.run_until(PATIENCE, "an order that comes late", waits)?;
+        let dead = world.control()?;
+        world.crash_cnapt();
+        world.split_percent = 100;
+        world.run_until(PATIENCE, "an order in two pieces", waits)?;
+        let living = world.control()?;
+        world.hold_new = false;
+        world.run_for(Duration::from_millis(100))?;
+        // What they sent comes in turn: a piece of the living one's, all of the dead one's, the rest.
+        world.release(living, Side::Snapt);
+        world.release(dead, Side::Snapt);
+        world.finish(PATIENCE)?;
+    }
+    Ok(())
+}
