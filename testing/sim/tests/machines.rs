@@ -378,30 +378,6 @@ fn an_instance_that_lost_the_session_does_not_get_it_back() -> Result<(), PeerMi
     Ok(())
 }
 
-/// Found by the model: the device died with its first order under way, and the process that came after it was
-/// told that it had been superseded, and stopped for good.
-#[test]
-fn the_first_order_of_a_dead_process_does_not_turn_its_successor_away() -> Result<(), PeerMisbehaved>
-{
-    let mut snapt = snapt();
-    attach(&mut snapt, CONTROL, 1)?;
-    let successor = ConduitId(2);
-    attach(&mut snapt, successor, 3)?;
-    move_to(&mut snapt, CONTROL, 1)?;
-    assert_eq!(closed(&snapt_outputs(&mut snapt)), []);
-    assert_eq!(
-        snapt.phase(),
-        SnaptPhase::New,
-        "a dead process may have sent that"
-    );
-    move_to(&mut snapt, successor, 1)?;
-    snapt.handle_frame(successor, &Frame::ProbeReply { token: 1 }, at(0))?;
-    snapt.handle_frame(successor, &renew(1), at(0))?;
-    assert_eq!(snapt.current_link(), Some(successor));
-    assert!(closed(&snapt_outputs(&mut snapt)).contains(&(CONTROL, Close::Drain)));
-    Ok(())
-}
-
 #[test]
 fn a_cnapt_that_asks_without_reading_the_answers_is_cut_off() -> Result<(), PeerMisbehaved> {
     let mut snapt = snapt();

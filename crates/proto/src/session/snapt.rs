@@ -508,20 +508,17 @@ impl Snapt {
         Ok(())
     }
 
-    /// An order that takes the session from another instance, or turns one away that has yet to give its
-    /// first, has to come from a process that lives: what a dead one has sent may arrive long after its
-    /// successor began. So it is asked, and only then followed.
+    /// An order that takes the session from another instance has to come from a process that lives: what
+    /// a dead one has sent may arrive long after its successor began. So it is asked, and only then
+    /// followed.
     fn awaits_proof(&mut self, control: ConduitId, frame: &Frame, now: Instant) -> bool {
-        let Some(instance) = self.links.get(&control).map(|link| link.instance) else {
-            return false;
-        };
-        let others = self.links.values().any(|link| link.instance != instance);
-        let rivals = self.cnapt != Some(instance) && (self.cnapt.is_some() || others);
-        let believes = self.streams.bugs.has(Bug::TakeOverKeepsLinks);
+        let cnapt = self.cnapt;
         let Some(link) = self.links.get_mut(&control) else {
             return false;
         };
-        if !rivals || believes || !link.link.attached || matches!(link.proof, Proof::Given) {
+        let other = cnapt.is_some_and(|cnapt| cnapt != link.instance);
+        let believes = self.streams.bugs.has(Bug::TakeOverKeepsLinks);
+        if !other || believes || !link.link.attached || matches!(link.proof, Proof::Given) {
             return false;
         }
         if matches!(link.proof, Proof::Unasked) {
@@ -590,29 +587,31 @@ impl Snapt {
     fn take_over(&mut self, instance: Instance) {
         self.streams.stop_forwarding();
         self.streams.take_off_conduits();
-        let old: Vec<ConduitId> = self
+        let loser = self.cnapt.replace(instance);
+        let old: Vec<(ConduitId, Instance)> = self
             .links
             .iter()
-            .filter(|(_, link)| link.instance != instance)
-            .map(|(control, _)| *control)
+            .map(|(control, link)| (*control, link.instance))
+            .filter(|(_, of)| *of != instance)
             .collect();
         let keeps = self.streams.bugs.has(Bug::TakeOverKeepsLinks);
-        for control in old.into_iter().filter(|_| !keeps) {
-            self.streams.push_frame(
-                control,
-                Frame::Refused {
-                    code: RefusedCode::Superseded,
-                },
-            );
+        for (control, of) in old.into_iter().filter(|_| !keeps) {
+            // Another may be younger than `instance`, with its order still under way: it comes again.
+            if Some(of) == loser {
+                self.streams.push_frame(
+                    control,
+                    Frame::Refused {
+                        code: RefusedCode::Superseded,
+                    },
+                );
+            }
             self.end_link(control, Close::Drain);
         }
         let streams = self.streams.lose_session();
-        if self.cnapt.is_some() {
+        if let Some(loser) = loser {
             self.streams
                 .outputs
                 .push_back(Output::Event(Event::TakenOver { streams }));
-        }
-        if let Some(loser) = self.cnapt.replace(instance) {
             self.superseded.push_back(loser);
             if self.superseded.len() > bound::SUPERSEDED {
                 self.superseded.pop_front();

@@ -219,8 +219,6 @@ pub struct World {
     carried: Option<BTreeMap<(Side, StreamId), Carried>>,
     /// Which run of the CNAPT moved the session last, and by which order.
     redirected: (usize, u64),
-    /// Since the last switch the CNAPT has closed a conduit in order, but before the SNAPT's marker.
-    left_unmarked: bool,
 }
 
 impl World {
@@ -268,7 +266,6 @@ impl World {
             bug: None,
             carried: None,
             redirected: (0, 0),
-            left_unmarked: false,
         }
     }
 

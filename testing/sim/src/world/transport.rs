@@ -391,12 +391,7 @@ impl World {
         let greeted = self
             .connections
             .get_mut(&conduit)
-            .is_some_and(|connection| {
-                connection.numbered |= matches!(frame, Frame::Use { .. });
-                let marker = matches!(frame, Frame::LastMessageBeforeRedirection);
-                connection.marked |= marker && side == Side::Cnapt;
-                std::mem::replace(&mut connection.end(side).greeted, true)
-            });
+            .is_some_and(|connection| std::mem::replace(&mut connection.end(side).greeted, true));
         let outcome = match (side, &frame) {
             (Side::Cnapt, frame) => self.cnapt.handle_frame(conduit, frame, now),
             (Side::Snapt, Frame::Hello(hello)) if !greeted => {
