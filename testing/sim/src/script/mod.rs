@@ -212,13 +212,16 @@ impl fmt::Display for Entry {
                 later,
             } => format!("at {}, within {patience:?}, + {later:?}", wait.full_name()),
         };
-        if let Action::Open { client, server } = self.action {
-            write!(
-                formatter,
-                "{when:<44} Open: client {client}; server {server}"
-            )
+        write!(formatter, "{when:<44} {}", self.action)
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Self::Open { client, server } = self {
+            write!(formatter, "Open: client {client}; server {server}")
         } else {
-            write!(formatter, "{when:<44} {:?}", self.action)
+            write!(formatter, "{self:?}")
         }
     }
 }

@@ -63,7 +63,7 @@ impl Script {
         for entry in &self.entries {
             stage.await_time(entry.when)?;
             let waits = [Side::Cnapt, Side::Snapt].map(|side| stage.world.wait(side));
-            stage.world.say("script", |_| format!("{:?}", entry.action));
+            stage.world.say("script", |_| entry.action.to_string());
             if stage.act(&entry.action)? {
                 coverage.strike(Fault::of(&entry.action), waits);
             }
