@@ -214,7 +214,6 @@ impl World {
                 connection.pipe_to(side.other()).reset();
             }
         } else {
-            self.left_unmarked |= side == Side::Cnapt && connection.numbered && !connection.marked;
             while self.write_some(side, conduit, true) {}
             if !rest.is_empty() {
                 self.put(side, conduit, Content::Bytes(rest.to_vec()));
