@@ -162,14 +162,6 @@ fn piece_in(line: &str) -> Option<(&str, &str, u64, u64)> {
     Some((reader, stream, offset.parse().ok()?, count.parse().ok()?))
 }
 
-//= docs/spec/planned.md#cnapt-13
-//= docs/spec/planned.md#snapt-10
-//= type=test
-pub(crate) fn late_markers_are_waited_for(seen: &Seen) -> bool {
-    let last = taken(seen, Step::cnapt(14)).max(taken(seen, Step::snapt(11)));
-    seen.released.is_some() && last >= seen.released
-}
-
 //= docs/spec/planned.md#cnapt-07
 //= docs/spec/unexpected.md#cnapt-star-07
 //= type=test

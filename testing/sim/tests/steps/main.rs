@@ -19,11 +19,10 @@ use handover_proto::step::{Sequence, Step};
 
 use alone::{Alone, the_cnapt_waits_for_all_redirected, the_snapt_waits_for_the_renewal};
 use checks::{
-    Check, it_is_planned_and_done, late_markers_are_waited_for, no_bound_is_met,
-    no_byte_comes_twice, no_old_conduit_is_open_when_the_new_link_is_made,
-    no_spare_is_open_when_the_snapt_is_told, no_step_comes_before_its_cause,
-    nothing_is_forwarded_in_between, nothing_is_lost, the_decision_task_is_waited_for,
-    the_snapt_closes_its_old_conduits, the_trails_are_the_specs,
+    Check, it_is_planned_and_done, no_bound_is_met, no_byte_comes_twice,
+    no_old_conduit_is_open_when_the_new_link_is_made, no_spare_is_open_when_the_snapt_is_told,
+    no_step_comes_before_its_cause, nothing_is_forwarded_in_between, nothing_is_lost,
+    the_decision_task_is_waited_for, the_snapt_closes_its_old_conduits, the_trails_are_the_specs,
     what_was_under_way_arrives_by_the_old_link,
 };
 use scenarios::{
@@ -87,7 +86,7 @@ const WHILE_IDLE: Checks = named![Check:
 const WITHOUT_ANSWER: Checks = named![Check: no_bound_is_met, the_decision_task_is_waited_for];
 
 const WITH_MARKERS_LATE: Checks = named![Check:
-    no_bound_is_met, it_is_planned_and_done, late_markers_are_waited_for,
+    no_bound_is_met, it_is_planned_and_done,
     what_was_under_way_arrives_by_the_old_link, no_byte_comes_twice,
 ];
 

@@ -43,8 +43,6 @@ pub(crate) struct Seen {
     pub(crate) trace: Vec<String>,
     /// The longest that it may have taken.
     pub(crate) limit: Duration,
-    /// When what had been held back was released.
-    pub(crate) released: Option<Instant>,
     /// The SNAPT heard of the loss before the order came.
     pub(crate) noticed: bool,
 }
@@ -96,11 +94,15 @@ pub(crate) fn planned_without_answer(bug: Option<Bug>) -> Result<Seen, Broken> {
 }
 
 /// As [`planned`], but what comes to the CNAPT by one conduit is late.
+//= docs/spec/planned.md#cnapt-13
+//= type=test
 pub(crate) fn planned_with_a_late_reply(bug: Option<Bug>) -> Result<Seen, Broken> {
     planned_with_something_late(bug, Side::Cnapt)
 }
 
 /// As [`planned`], but what comes to the SNAPT by one conduit is late.
+//= docs/spec/planned.md#snapt-10
+//= type=test
 pub(crate) fn planned_with_a_late_request(bug: Option<Bug>) -> Result<Seen, Broken> {
     planned_with_something_late(bug, Side::Snapt)
 }
@@ -112,7 +114,6 @@ fn planned_with_something_late(bug: Option<Bug>, side: Side) -> Result<Seen, Bro
     stage.world.hold(late, side);
     stage.world.order(1);
     stage.watch_for(HELD)?;
-    stage.released = Some(stage.world.now());
     stage.world.release(late, side);
     stage.watch_switch()?;
     stage.end()
@@ -222,7 +223,6 @@ struct Stage {
     old: Vec<ConduitId>,
     moments: RefCell<Vec<Moment>>,
     limit: Duration,
-    released: Option<Instant>,
     noticed: bool,
 }
 
@@ -241,7 +241,6 @@ impl Stage {
             keys: Vec::new(),
             moments: RefCell::default(),
             limit: QUICK,
-            released: None,
             noticed: false,
         })
     }
@@ -305,7 +304,6 @@ impl Stage {
             world: self.world,
             moments: self.moments.into_inner(),
             limit: self.limit,
-            released: self.released,
             noticed: self.noticed,
         })
     }
