@@ -34,7 +34,7 @@ pub enum Bug {
     TakeOverKeepsLinks,
     /// 10: a request whose OPEN was sent is opened again at a new SNAPT.
     OpenedAgainAtNewSnapt,
-    /// 11: SNAPT-0* ignores SWITCH_STEP2, and CNAPT-33 has no bound.
+    /// 11: SNAPT-0* ignores SWITCH_STEP2, and CNAPT-13, -30 and -33 have no bound.
     LateStep2Ignored,
     /// 12: the old link is closed before the SNAPT's markers have come, and called drained.
     OldLinkClosedUnread,

@@ -45,6 +45,9 @@ struct Model {
     /// Connections that may die, at any step.
     #[arg(long, default_value_t = Configuration::WHOLE.deaths)]
     deaths: u8,
+    /// Connections that may die for the CNAPT, while what it has sent may still arrive.
+    #[arg(long, default_value_t = Configuration::WHOLE.breaks)]
+    breaks: u8,
     /// Switches that the user may order.
     #[arg(long, default_value_t = Configuration::WHOLE.orders)]
     orders: u8,
@@ -100,6 +103,7 @@ fn explore_model(model: &Model) -> anyhow::Result<bool> {
     let world = Configuration {
         conduits: model.conduits,
         deaths: model.deaths,
+        breaks: model.breaks,
         orders: model.orders,
         restarts: model.restarts,
         early: model.early,

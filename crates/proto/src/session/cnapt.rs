@@ -383,7 +383,6 @@ impl Cnapt {
             && of == Some(*control)
         {
             link.heard(now);
-            let patience = link.patience(bound::PROGRESS);
             self.streams.heard(conduit);
             let progress = match self.phase {
                 Phase::AwaitMarkers => Timer::Markers,
@@ -398,7 +397,7 @@ impl Cnapt {
                 | Phase::AwaitControl
                 | Phase::Refused => return,
             };
-            self.timers.set(progress, now + patience);
+            self.await_progress(progress, now);
         }
     }
 
@@ -578,8 +577,7 @@ impl Cnapt {
             self.streams.mark_conduits(number);
         }
         self.phase = Phase::AwaitMarkers;
-        self.timers
-            .set(Timer::Markers, now + self.patience(bound::PROGRESS));
+        self.await_progress(Timer::Markers, now);
         //= docs/spec/planned.md#cnapt-13
         let waits = self.take(Step::cnapt(13), now);
         if waits && !self.streams.bugs.has(Bug::OldLinkClosedUnread) {
@@ -817,7 +815,9 @@ impl Cnapt {
     }
 
     fn await_progress(&mut self, timer: Timer, now: Instant) {
-        self.timers.set(timer, now + self.patience(bound::PROGRESS));
+        if !self.streams.bugs.has(Bug::LateStep2Ignored) {
+            self.timers.set(timer, now + self.patience(bound::PROGRESS));
+        }
     }
 
     fn handle_attached(&mut self, attached: &Attached, now: Instant) {
@@ -874,9 +874,7 @@ impl Cnapt {
             self.streams.carry_on(control, switch.number);
         }
         self.phase = Phase::AwaitAllRedirected;
-        if !self.streams.bugs.has(Bug::LateStep2Ignored) {
-            self.await_progress(Timer::AllRedirected, now);
-        }
+        self.await_progress(Timer::AllRedirected, now);
         //= docs/spec/planned.md#cnapt-33
         //= docs/spec/unexpected.md#cnapt-star-21
         if !self.take_by(switch, 33, 21, now) {

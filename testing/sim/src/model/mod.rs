@@ -38,6 +38,8 @@ pub struct Configuration {
     pub conduits: usize,
     /// Connections that may die, with what is under way on them.
     pub deaths: u8,
+    /// Connections that may die for the CNAPT, while what it has sent on them may still arrive.
+    pub breaks: u8,
     /// Switches that the user may order.
     pub orders: u8,
     /// Modules that may start anew.
@@ -58,6 +60,7 @@ impl Configuration {
     pub const WHOLE: Self = Self {
         conduits: 1,
         deaths: 1,
+        breaks: 0,
         orders: 1,
         restarts: 1,
         early: 0,
@@ -67,23 +70,27 @@ impl Configuration {
     };
 
     /// Worlds small enough to look for each deliberate bug in all of them.
-    pub const SMALL: [Self; 6] = [
-        Self::small(1, [1, 1, 0, 0], [1, 0]),
-        Self::small(1, [1, 0, 0, 0], [2, 0]),
-        Self::small(1, [0, 1, 0, 1], [1, 0]),
-        Self::small(2, [1, 0, 0, 0], [1, 0]),
-        Self::small(1, [0, 0, 1, 1], [1, 0]),
-        Self::small(0, [1, 0, 1, 0], [1, 0]),
+    pub const SMALL: [Self; 9] = [
+        Self::small(1, [0, 0, 1, 0, 0], [2, 0]),
+        Self::small(0, [0, 1, 1, 0, 0], [1, 0]),
+        Self::small(1, [1, 0, 1, 0, 0], [1, 0]),
+        Self::small(1, [1, 0, 0, 0, 0], [2, 0]),
+        Self::small(1, [0, 0, 1, 0, 1], [1, 0]),
+        Self::small(2, [1, 0, 0, 0, 0], [1, 0]),
+        Self::small(2, [0, 0, 1, 0, 0], [1, 1]),
+        Self::small(1, [0, 0, 0, 1, 1], [1, 0]),
+        Self::small(0, [1, 0, 0, 1, 0], [1, 0]),
     ];
 
     const fn small(
         conduits: usize,
-        [deaths, orders, restarts, early]: [u8; 4],
+        [deaths, breaks, orders, restarts, early]: [u8; 5],
         [streams, late]: [u8; 2],
     ) -> Self {
         Self {
             conduits,
             deaths,
+            breaks,
             orders,
             restarts,
             early,

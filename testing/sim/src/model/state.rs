@@ -8,7 +8,7 @@ use handover_proto::bug::Bugs;
 use handover_proto::session::{
     Close, Cnapt, Event, NetworkId, Output, Phase, Snapt, SnaptOptions, SnaptPhase, Timer,
 };
-use handover_proto::step::Step;
+use handover_proto::step::{Step, StepTrail};
 use handover_proto::stream::{Accepted, CreditPool, PeerMisbehaved, Streams, Transmit, code};
 use handover_proto::wire::{CatalogueEntry, Decoder, Frame, Item, TransportProtocol};
 use handover_proto::{CnaptId, ConduitId, Instance, Instant, LinkNumber, Side, StreamId};
@@ -16,6 +16,7 @@ use handover_proto::{CnaptId, ConduitId, Instance, Instant, LinkNumber, Side, St
 use super::Configuration;
 use super::fold::Fold;
 use super::talk::{Ended, Talk};
+use crate::trail::{may_begin, may_follow};
 
 /// The credit that a stream begins with, in bytes: one more, and the writer waits.
 pub(super) const CREDIT: u32 = 2;
@@ -51,6 +52,8 @@ pub(super) enum Action {
     Fire(Side, Timer),
     /// A connection dies with what is under way.
     Die(ConduitId),
+    /// A connection dies for the CNAPT; what it has sent may still arrive.
+    Break(ConduitId),
     /// A module is killed and started anew.
     Restart(Side),
 }
@@ -91,7 +94,12 @@ pub(super) struct State {
     talks: Vec<Talk>,
     /// The SNAPT forgot the session, and the CNAPT has yet to learn it.
     session_lost: bool,
+    /// How many markers the last SWITCH_STEP1 promised, and how many each side has read since.
+    markers: (u32, [u32; 2]),
+    /// Which run of the CNAPT moved the session last, and by which order.
+    redirected: (u8, u64),
     deaths: u8,
+    breaks: u8,
     orders: u8,
     restarts: u8,
     early: u8,
@@ -116,7 +124,10 @@ impl State {
             next_network: 0,
             talks: Vec::new(),
             session_lost: false,
+            markers: (0, [0; 2]),
+            redirected: (0, 0),
             deaths: configuration.deaths,
+            breaks: configuration.breaks,
             orders: configuration.orders,
             restarts: configuration.restarts,
             early: configuration.early,
@@ -197,6 +208,13 @@ impl State {
             actions.extend(living.map(|(conduit, _)| Action::Die(*conduit)));
             actions.extend((0..self.dials.len()).map(Action::Unreachable));
         }
+        if self.breaks > 0 {
+            let living = self
+                .connections
+                .iter()
+                .filter(|(_, one)| one.open[Side::Cnapt as usize]);
+            actions.extend(living.map(|(conduit, _)| Action::Break(*conduit)));
+        }
         if self.restarts > 0 {
             actions.extend(SIDES.map(Action::Restart));
         }
@@ -275,6 +293,8 @@ impl State {
         let mut next = self.clone();
         next.perform(action, world)?;
         next.settle(world)?;
+        check_trail(self.cnapt.trail(), next.cnapt.trail())?;
+        check_trail(self.snapt.trail(), next.snapt.trail())?;
         Ok(next)
     }
 
@@ -312,6 +332,8 @@ impl State {
             Action::Fire(side, timer) => {
                 if !self.is_quiet() {
                     self.early -= 1;
+                } else if self.nothing_struck(world) && is_bound(timer) {
+                    return Err(format!("nothing struck, and yet {timer:?} passed"));
                 }
                 match side {
                     Side::Cnapt => self.cnapt.handle_timer(timer, NOW),
@@ -327,9 +349,22 @@ impl State {
                     });
                 }
             }
+            Action::Break(conduit) => {
+                self.breaks -= 1;
+                self.put(Side::Cnapt, conduit, Carried::End);
+                if let Some(connection) = self.connections.get_mut(&conduit) {
+                    connection.reset[Side::Snapt as usize] = true;
+                }
+                self.end(conduit, Side::Cnapt);
+            }
             Action::Restart(side) => self.restart(side, world)?,
         }
         Ok(())
+    }
+
+    fn nothing_struck(&self, world: &Configuration) -> bool {
+        (self.deaths, self.breaks, self.restarts, self.early)
+            == (world.deaths, world.breaks, world.restarts, world.early)
     }
 
     fn connected(&mut self, index: usize) {
@@ -420,6 +455,11 @@ impl State {
                 Ok(())
             }
             Carried::Frame(frame) => {
+                if let Frame::SwitchStep1 { conduits, .. } = frame {
+                    self.markers = (conduits, [0; 2]);
+                } else if let Frame::LastMessageBeforeRedirection = frame {
+                    self.markers.1[side as usize] += 1;
+                }
                 self.heard(conduit, side);
                 self.handle(conduit, side, &frame)
             }
@@ -508,14 +548,30 @@ impl State {
                 Output::Close { conduit, how, rest } => self.close(side, conduit, how, &rest),
                 Output::SuspendDecision => self.cnapt.decision_suspended(NOW),
                 Output::WakeDecision => {}
-                Output::Event(event) => self.note(&event),
+                Output::Event(event) => self.note(&event)?,
             }
         }
         Ok(())
     }
 
-    fn note(&mut self, event: &Event) {
+    fn note(&mut self, event: &Event) -> Result<(), Broken> {
         match event {
+            Event::Switched(report) => {
+                let (promised, read) = self.markers;
+                if report.planned && read.iter().any(|count| *count < promised) {
+                    return Err(format!(
+                        "called planned with {read:?} of {promised} markers"
+                    ));
+                }
+            }
+            Event::Redirected { number, link } => {
+                let run = self.connections.get(link).map_or(self.run, |one| one.run);
+                let (last_run, last) = self.redirected;
+                if run == last_run && *number <= last {
+                    return Err(format!("the SNAPT followed order {number} after {last}"));
+                }
+                self.redirected = (run, *number);
+            }
             Event::Lost { network, .. } | Event::Unreachable { network } => {
                 self.decides = true;
                 self.next_network = 1 - network.0;
@@ -523,14 +579,13 @@ impl State {
             Event::Released { .. } => self.lose_session(),
             Event::SessionLost { .. } => self.session_lost = false,
             Event::Attached { .. }
-            | Event::Switched(_)
             | Event::Began { .. }
             | Event::Settled { .. }
             | Event::Refused { .. }
             | Event::TakenOver { .. }
-            | Event::Detached
-            | Event::Redirected { .. } => {}
+            | Event::Detached => {}
         }
+        Ok(())
     }
 
     fn dial_conduit(&mut self, control: ConduitId, world: &Configuration) {
@@ -748,7 +803,23 @@ impl State {
     }
 }
 
-/// The order of the timers by their length; none for those that only measure.
+/// What was taken since `before` is a path of the spec's graph.
+fn check_trail(before: &StepTrail, now: &StepTrail) -> Result<(), Broken> {
+    let (before, now) = (before.steps(), now.steps());
+    let goes_on = now.len() >= before.len() && now[..before.len()] == *before;
+    let begun = if goes_on { before.len() } else { 0 };
+    for index in begun..now.len() {
+        let step = now[index].0;
+        let last = index.checked_sub(1).map(|last| now[last].0);
+        if !last.map_or_else(|| may_begin(step), |last| may_follow(last, step)) {
+            return Err(format!("{step} behind {last:?} is no path of the spec"));
+        }
+    }
+    Ok(())
+}
+
+/// The order of the timers by their length; none for those that only measure, and for the switch timeout:
+/// a session whose CNAPT lives must not need it.
 const fn length(timer: Timer) -> Option<u8> {
     match timer {
         Timer::Acknowledge => Some(0),
@@ -763,8 +834,7 @@ const fn length(timer: Timer) -> Option<u8> {
         Timer::Dial => Some(9),
         Timer::OtherNetwork => Some(10),
         Timer::OpenWait => Some(11),
-        Timer::SwitchTimeout => Some(12),
-        Timer::Probe | Timer::Gap => None,
+        Timer::SwitchTimeout | Timer::Probe | Timer::Gap => None,
     }
 }
 
@@ -790,6 +860,11 @@ const fn may_be_early(timer: Timer) -> bool {
         | Timer::Probe
         | Timer::Gap => false,
     }
+}
+
+/// Whether a timer is the bound of a wait of the spec, which passes only if something struck.
+const fn is_bound(timer: Timer) -> bool {
+    may_be_early(timer) && !matches!(timer, Timer::Open | Timer::Silence)
 }
 
 fn step_index(step: Step) -> usize {
