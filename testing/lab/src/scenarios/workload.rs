@@ -179,7 +179,10 @@ impl Workload {
             standing = self.standing(&goals);
             Ok(standing.is_empty())
         });
-        waited.with_context(|| format!("standing still: {standing:?}"))
+        match standing.as_slice() {
+            [] => waited,
+            names => waited.with_context(|| format!("standing still: {names:?}")),
+        }
     }
 
     /// Lets every application come to its end, and each must be a good one.
