@@ -12,8 +12,8 @@ use handover_sim::model::{Configuration, explore};
 /// Leaves out one rule at a time.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Bugs {
-    /// How many seeds the simulator has for each.
-    #[arg(long, default_value_t = 20_000)]
+    /// How many seeds the simulator has for each: twice what the rarest needed when this was written.
+    #[arg(long, default_value_t = 2_000)]
     seeds: u64,
     /// The first.
     #[arg(long, default_value_t = 0)]
@@ -30,7 +30,7 @@ const THREADS: usize = 2;
 type Finding = Option<(u64, String)>;
 
 impl Bugs {
-    /// Says whether each was found as [`expected`].
+    /// Says whether the simulator found each, and the model each that is of the session.
     pub(crate) fn run(&self) -> anyhow::Result<bool> {
         let next = AtomicUsize::new(0);
         let rows = Mutex::new(Vec::new());
@@ -110,8 +110,41 @@ impl Bugs {
     }
 }
 
-/// Whether the rule is one of the session, which the model has to miss too. The others are of one stream's
-/// bytes and ends: applications of the model do not reset, and its conduits lose nothing in the middle.
-fn is_of_session(_bug: Bug) -> bool {
-    false
+/// Whether the rule is one of the session, which the model has to miss too. The others are of a stream's bytes
+/// and ends. The model finds most of them all the same; it has no application that resets, and does not count
+/// how often a byte comes.
+const fn is_of_session(bug: Bug) -> bool {
+    match bug {
+        Bug::AttachMakesCurrent
+        | Bug::TakeOverKeepsLinks
+        | Bug::OpenedAgainAtNewSnapt
+        | Bug::LateStep2Ignored
+        | Bug::OldLinkClosedUnread
+        | Bug::SwitchNumberIgnored
+        | Bug::LateConduitUnmarked
+        | Bug::LateStepsFollowed
+        | Bug::NumbersOutliveInstance
+        | Bug::MarkersLost
+        | Bug::UnboundedWait
+        | Bug::NothingResent
+        | Bug::NoEffect(_) => true,
+        Bug::ReceivedNotSaidAgain
+        | Bug::EndAcknowledgedAnywhere
+        | Bug::OverNotAnswered
+        | Bug::FramesOvertakeOpen
+        | Bug::AbortOvertakesOpen
+        | Bug::AbortWaitsForBytes
+        | Bug::AbortAtCursor
+        | Bug::StopWaitsForBytes
+        | Bug::SettledForgetsAtOnce
+        | Bug::ResendOffByOne
+        | Bug::FinForgotten
+        | Bug::ArrivedAheadOfStored
+        | Bug::OldLinkDropped
+        | Bug::OpenRunsTwice
+        | Bug::ResetTakenForFin
+        | Bug::CreditNeverRaised
+        | Bug::ForgottenTooEarly
+        | Bug::ConduitEndsStream => false,
+    }
 }

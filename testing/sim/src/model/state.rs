@@ -363,8 +363,11 @@ impl State {
     }
 
     fn nothing_struck(&self, world: &Configuration) -> bool {
-        (self.deaths, self.breaks, self.restarts, self.early)
-            == (world.deaths, world.breaks, world.restarts, world.early)
+        self.restarts == world.restarts && self.only_restarts_struck(world)
+    }
+
+    fn only_restarts_struck(&self, world: &Configuration) -> bool {
+        (self.deaths, self.breaks, self.early) == (world.deaths, world.breaks, world.early)
     }
 
     fn connected(&mut self, index: usize) {
@@ -548,13 +551,13 @@ impl State {
                 Output::Close { conduit, how, rest } => self.close(side, conduit, how, &rest),
                 Output::SuspendDecision => self.cnapt.decision_suspended(NOW),
                 Output::WakeDecision => {}
-                Output::Event(event) => self.note(&event)?,
+                Output::Event(event) => self.note(&event, world)?,
             }
         }
         Ok(())
     }
 
-    fn note(&mut self, event: &Event) -> Result<(), Broken> {
+    fn note(&mut self, event: &Event, world: &Configuration) -> Result<(), Broken> {
         match event {
             Event::Switched(report) => {
                 let (promised, read) = self.markers;
@@ -569,6 +572,12 @@ impl State {
                 let (last_run, last) = self.redirected;
                 if run == last_run && *number <= last {
                     return Err(format!("the SNAPT followed order {number} after {last}"));
+                }
+                let first = run != last_run && self.restarts < world.restarts;
+                if first && *number != 1 && self.only_restarts_struck(world) {
+                    return Err(format!(
+                        "a new process was followed at order {number} first"
+                    ));
                 }
                 self.redirected = (run, *number);
             }
