@@ -32,6 +32,13 @@ type Finding = Option<(u64, String)>;
 impl Bugs {
     /// Says whether the simulator found each, and the model each that is of the session.
     pub(crate) fn run(&self) -> anyhow::Result<bool> {
+        for world in Configuration::SMALL {
+            let whole = explore(&world, usize::MAX);
+            anyhow::ensure!(
+                whole.is_ok(),
+                "a small world breaks with every rule in place: {world:?}"
+            );
+        }
         let next = AtomicUsize::new(0);
         let rows = Mutex::new(Vec::new());
         std::thread::scope(|scope| {

@@ -98,6 +98,9 @@ pub(super) struct State {
     markers: (u32, [u32; 2]),
     /// Which run of the CNAPT moved the session last, and by which order.
     redirected: (u8, u64),
+    /// The SNAPT has closed a link of the present run before it followed its first order: a dead process's
+    /// order came in between.
+    turned_away: bool,
     deaths: u8,
     breaks: u8,
     orders: u8,
@@ -126,6 +129,7 @@ impl State {
             session_lost: false,
             markers: (0, [0; 2]),
             redirected: (0, 0),
+            turned_away: false,
             deaths: configuration.deaths,
             breaks: configuration.breaks,
             orders: configuration.orders,
@@ -410,6 +414,7 @@ impl State {
                 self.talks.iter_mut().for_each(|talk| talk.excused = true);
                 self.run += 1;
                 self.cnapt = new_cnapt(self.run, world);
+                self.turned_away = false;
                 self.dials.clear();
                 self.decides = true;
                 self.next_network = 0;
@@ -573,7 +578,7 @@ impl State {
                 if run == last_run && *number <= last {
                     return Err(format!("the SNAPT followed order {number} after {last}"));
                 }
-                let first = run != last_run && self.restarts < world.restarts;
+                let first = run != last_run && !self.turned_away;
                 if first && *number != 1 && self.only_restarts_struck(world) {
                     return Err(format!(
                         "a new process was followed at order {number} first"
@@ -684,6 +689,8 @@ impl State {
         }
         self.put(side, conduit, Carried::End);
         if let Some(connection) = self.connections.get_mut(&conduit) {
+            let unheard = connection.run == self.run && self.redirected.0 != self.run;
+            self.turned_away |= side == Side::Snapt && unheard;
             connection.reset[side.other() as usize] |= how == Close::Reset;
         }
         self.shut(conduit, side);
