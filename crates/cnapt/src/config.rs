@@ -51,7 +51,7 @@ pub struct ServerAddress {
 pub enum Host {
     /// Its address.
     Address(IpAddr),
-    /// Its name, which each network's own resolver is asked for.
+    /// Its name, which the system's resolver is asked for.
     Name(String),
 }
 

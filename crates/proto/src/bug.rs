@@ -1,9 +1,9 @@
 //! Deliberate bugs: each leaves out one rule, or the effect of one step, to show that the checks see it.
 //!
 //! A check that never fails proves nothing. So the simulator and the model run the machines with one rule
-//! missing at a time, and must find each (`handover-sim bugs`, `handover-sim model --bug`). Only with the
-//! feature `deliberate-bugs`, which `handover-sim` alone asks for, can a bug be chosen; without it [`Bugs`]
-//! is empty, [`Bugs::has`] is the constant `false`, and the compiler removes what hangs on it.
+//! missing at a time, and `handover-sim bugs` says how soon each is found. Only with the feature
+//! `deliberate-bugs`, which `handover-sim` alone asks for, can a bug be chosen; without it [`Bugs`] is empty,
+//! [`Bugs::has`] is the constant `false`, and the compiler removes what hangs on it.
 
 #[cfg(feature = "deliberate-bugs")]
 use crate::Side;

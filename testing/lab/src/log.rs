@@ -3,11 +3,14 @@
 
 use std::collections::VecDeque;
 use std::io::Write;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 /// How many lines are kept; the oldest go first. A program that logs in a loop must not fill the memory.
 const LINES_KEPT: usize = 5_000;
+
+/// How a daemon's line of that level looks: the level, and the module that says it.
+const ERROR: &str = "ERROR handover";
 
 /// The record of one scenario.
 #[derive(Debug)]
@@ -15,6 +18,8 @@ pub struct Log {
     start: Instant,
     verbose: bool,
     lines: Mutex<VecDeque<String>>,
+    /// The first line in which a daemon says that it cannot do what it is for.
+    error: OnceLock<String>,
 }
 
 impl Log {
@@ -24,7 +29,13 @@ impl Log {
             start: Instant::now(),
             verbose,
             lines: Mutex::default(),
+            error: OnceLock::new(),
         }
+    }
+
+    /// The first line of a daemon at level error, if there was one.
+    pub fn error(&self) -> Option<&str> {
+        self.error.get().map(String::as_str)
     }
 
     /// Adds a line; `source` says whose it is.
@@ -34,6 +45,9 @@ impl Log {
         if self.verbose {
             // With stderr closed there is nobody to show it to.
             drop(writeln!(std::io::stderr(), "{line}"));
+        }
+        if line.contains(ERROR) {
+            self.error.get_or_init(|| line.clone());
         }
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         if lines.len() == LINES_KEPT {

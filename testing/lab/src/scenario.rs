@@ -75,7 +75,11 @@ impl Scenario {
             directory: TemporaryDirectory::new()?,
         };
         let result = catch_unwind(AssertUnwindSafe(|| (self.run)(&lab)))
-            .unwrap_or_else(|_panic| Err(anyhow!("it panicked: the message is above")));
+            .unwrap_or_else(|_panic| Err(anyhow!("it panicked: the message is above")))
+            .and_then(|()| match lab.log.error() {
+                Some(line) => Err(anyhow!("a daemon logged an error: {line}")),
+                None => Ok(()),
+            });
         if verbose {
             return result;
         }

@@ -30,7 +30,7 @@ const THREADS: usize = 2;
 type Finding = Option<(u64, String)>;
 
 impl Bugs {
-    /// Says whether the simulator found each, and the model each that is of the session.
+    /// Says whether the simulator found each, and the model each that it can.
     pub(crate) fn run(&self) -> anyhow::Result<bool> {
         for world in Configuration::SMALL {
             let whole = explore(&world, usize::MAX);
@@ -64,11 +64,8 @@ impl Bugs {
         for (seed, count) in played {
             let mut script = Script::of_seed(seed);
             script.bug = Some(bug);
-            // A machine that lacks a rule may get into a state that it takes for impossible.
-            match std::panic::catch_unwind(|| script.play()) {
-                Ok(Ok(_)) => {}
-                Ok(Err(broken)) => return Some((count, broken.what)),
-                Err(_) => return Some((count, "a panic".to_owned())),
+            if let Err(broken) = script.play() {
+                return Some((count, broken.what));
             }
         }
         None
@@ -93,7 +90,7 @@ impl Bugs {
         let mut out = std::io::stdout().lock();
         writeln!(
             out,
-            "{:<26} {:>8} {:>10}  seen as",
+            "{:<26} {:>8} {:>10}  seen by the simulator as, and by the model",
             "without the rule", "seeds", "states"
         )?;
         let mut good = true;
@@ -102,27 +99,31 @@ impl Bugs {
                 Some((count, _)) => count.to_string(),
                 None => "-".to_owned(),
             });
-            let seen = simulated.as_ref().or(modelled.as_ref());
-            let seen = seen
-                .and_then(|(_, what)| what.lines().next())
-                .unwrap_or("nothing");
+            let [by_simulator, by_model] = [simulated, modelled].map(|found| {
+                let what = found.as_ref().and_then(|(_, what)| what.lines().next());
+                what.unwrap_or("-").chars().take(70).collect::<String>()
+            });
             let name = format!("{bug:?}");
-            let seen: String = seen.chars().take(90).collect();
-            writeln!(out, "{name:<26} {seeds:>8} {states:>10}  {seen}")?;
-            let missed = simulated.is_none()
-                || (modelled.is_none() && self.states > 0 && is_of_session(*bug));
-            good &= !missed;
+            writeln!(out, "{name:<26} {seeds:>8} {states:>10}  {by_simulator}")?;
+            writeln!(out, "{:<47} {by_model}", "")?;
+            let unmodelled = self.states > 0 && modelled.is_none() && is_of_the_model(*bug);
+            good &= simulated.is_some() && !unmodelled;
         }
+        writeln!(
+            out,
+            "rules 9 and 15 have nothing to leave out yet: docs/decisions/0010"
+        )?;
         Ok(good)
     }
 }
 
-/// Whether the rule is one of the session, which the model has to miss too. The others are of a stream's bytes
-/// and ends. The model finds most of them all the same; it has no application that resets, and does not count
-/// how often a byte comes.
-const fn is_of_session(bug: Bug) -> bool {
+/// Whether the model has to miss the rule, too. It has no application that resets and no stream that leaves its
+/// conduit before OPENED, counts no byte twice, and its one death leaves nobody waiting for SETTLED.
+const fn is_of_the_model(bug: Bug) -> bool {
     match bug {
-        Bug::AttachMakesCurrent
+        Bug::ReceivedNotSaidAgain
+        | Bug::EndAcknowledgedAnywhere
+        | Bug::AttachMakesCurrent
         | Bug::TakeOverKeepsLinks
         | Bug::OpenedAgainAtNewSnapt
         | Bug::LateStep2Ignored
@@ -130,28 +131,26 @@ const fn is_of_session(bug: Bug) -> bool {
         | Bug::SwitchNumberIgnored
         | Bug::LateConduitUnmarked
         | Bug::LateStepsFollowed
+        | Bug::SettledForgetsAtOnce
         | Bug::NumbersOutliveInstance
+        | Bug::ResendOffByOne
+        | Bug::FinForgotten
+        | Bug::ArrivedAheadOfStored
         | Bug::MarkersLost
+        | Bug::OpenRunsTwice
+        | Bug::CreditNeverRaised
+        | Bug::ForgottenTooEarly
+        | Bug::ConduitEndsStream
         | Bug::UnboundedWait
         | Bug::NothingResent
         | Bug::NoEffect(_) => true,
-        Bug::ReceivedNotSaidAgain
-        | Bug::EndAcknowledgedAnywhere
-        | Bug::OverNotAnswered
+        Bug::OverNotAnswered
         | Bug::FramesOvertakeOpen
         | Bug::AbortOvertakesOpen
         | Bug::AbortWaitsForBytes
         | Bug::AbortAtCursor
         | Bug::StopWaitsForBytes
-        | Bug::SettledForgetsAtOnce
-        | Bug::ResendOffByOne
-        | Bug::FinForgotten
-        | Bug::ArrivedAheadOfStored
         | Bug::OldLinkDropped
-        | Bug::OpenRunsTwice
-        | Bug::ResetTakenForFin
-        | Bug::CreditNeverRaised
-        | Bug::ForgottenTooEarly
-        | Bug::ConduitEndsStream => false,
+        | Bug::ResetTakenForFin => false,
     }
 }

@@ -148,6 +148,11 @@ impl Fault {
         )
     }
 
+    /// What cannot strike while a machine waits where, and why.
+    pub fn impossible() -> impl Iterator<Item = (Self, &'static [Wait], &'static str)> {
+        IMPOSSIBLE.iter().copied()
+    }
+
     /// Why it cannot strike while a machine waits there, if it cannot.
     pub fn impossible_at(self, wait: Wait) -> Option<&'static str> {
         let row = IMPOSSIBLE

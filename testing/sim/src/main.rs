@@ -63,6 +63,9 @@ struct Model {
     /// Connections that are opened later, at any time.
     #[arg(long, default_value_t = Configuration::WHOLE.late)]
     late: u8,
+    /// Fails if a step of the spec is in the trail of no path.
+    #[arg(long)]
+    require_steps: bool,
     /// Gives up beyond so many states.
     #[arg(long, default_value_t = 200_000_000)]
     most: usize,
@@ -121,7 +124,7 @@ fn explore_model(model: &Model) -> anyhow::Result<bool> {
     };
     writeln!(out, "{world:?}")?;
     writeln!(out, "{explored}")?;
-    Ok(!explored.incomplete)
+    Ok(!explored.incomplete && (explored.missing.is_empty() || !model.require_steps))
 }
 
 fn play_or_trace(trials: &Trials) -> anyhow::Result<bool> {
@@ -166,6 +169,10 @@ fn play(trials: &Trials) -> anyhow::Result<bool> {
     let (missing, contradicted) = (coverage.missing(), coverage.contradicted());
     write_pairs(&mut out, "never, though it could be", &missing)?;
     write_pairs(&mut out, "said to be impossible, and yet", &contradicted)?;
+    for (fault, waits, reason) in Fault::impossible() {
+        let waits: Vec<String> = waits.iter().map(|wait| wait.full_name()).collect();
+        writeln!(out, "impossible: {fault} at {}: {reason}", waits.join(", "))?;
+    }
     Ok(contradicted.is_empty() && (missing.is_empty() || !trials.require_coverage))
 }
 

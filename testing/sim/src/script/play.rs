@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use handover_proto::Side;
+use handover_proto::{Instant, Side};
 
 use super::act::Stage;
 use super::{Script, When};
@@ -32,7 +32,15 @@ impl Script {
     ///
     /// If an invariant breaks, or the world does not come to its end.
     pub fn play(&self) -> Result<Coverage, Broken> {
-        self.play_in(&mut self.stage())
+        // A machine that panics has broken an invariant of its own; the script is worth as much as any.
+        std::panic::catch_unwind(|| self.play_in(&mut self.stage())).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            Err(Broken {
+                at: Instant::default(),
+                what: format!("a panic: {}", text.unwrap_or("without a word")),
+            })
+        })
     }
 
     /// Plays it and tells every event, one line each.

@@ -234,6 +234,12 @@ impl World {
         };
         let Some(view) = view else {
             application.gone = true;
+            let told = application.ended.is_some() || application.broken_off;
+            if !told {
+                self.break_with(format!(
+                    "{stream} is forgotten, and its application at {side:?} not told"
+                ));
+            }
             return false;
         };
         let (may_read, wanted) = (application.may_read, application.wants_to_write());
