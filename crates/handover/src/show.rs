@@ -38,7 +38,7 @@ pub(crate) fn switch(reply: &SwitchReply) -> String {
 /// `handover trace`: each side's steps in a column of its own.
 pub(crate) fn trace(trace: &Trace) -> String {
     let heading = format!(
-        "switch {}, {}, {}\n",
+        "switch {}, {}, {}; in the order of cause, each side's times from its own first step\n",
         trace.number, trace.kind, trace.procedure
     );
     let ladder = Table::new(["MS", "CNAPT", "SNAPT", ""]).rows(&trace.steps, step);

@@ -33,8 +33,8 @@ fn ladder(world: &World) -> String {
     merge(world.cnapt.trail().steps(), world.snapt.trail().steps())
         .iter()
         .map(|(step, _)| match step.side() {
-            Side::Cnapt => format!("{step}\n"),
-            Side::Snapt => format!("            {step}\n"),
+            Side::Cnapt => format!("{:<10}{:12}{}\n", step.to_string(), "", step.text()),
+            Side::Snapt => format!("{:12}{:<10}{}\n", "", step.to_string(), step.text()),
         })
         .collect()
 }

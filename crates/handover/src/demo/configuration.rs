@@ -11,7 +11,7 @@ pub(super) struct Service {
     pub(super) name: &'static str,
     /// Where it listens, on the server's loopback address.
     pub(super) target: u16,
-    /// Where the client's applications find it, on the device's loopback address.
+    /// Where the client's applications find it, at the stage's entrance.
     pub(super) port: u16,
 }
 
@@ -49,9 +49,10 @@ pub(super) fn client(stage: &Stage, server_key: PublicKey) -> String {
 server_key = "{server_key}"
 key = "client.key"
 control = "client.sock"
-bind = "127.0.0.1"
+bind = "{}"
 "#,
-        stage.server_as_seen_by_the_client()
+        stage.server_as_seen_by_the_client(),
+        stage.entrance()
     );
     for network in Network::ALL {
         let (interface, address) = stage.path(network);

@@ -141,9 +141,18 @@ impl Stage {
         }
     }
 
-    /// Ports of a host's loopback address that nobody uses.
-    pub(super) fn free_ports(&self, host: Host, count: usize) -> anyhow::Result<Vec<u16>> {
-        self.run(host, move || free_ports(LOOPBACK, count))
+    /// The address at which the client's applications find the services.
+    pub(super) const fn entrance(&self) -> IpAddr {
+        match self {
+            Self::Hosts { .. } => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            Self::Loopback { .. } => LOOPBACK_OF_ENTRANCES,
+        }
+    }
+
+    /// Ports at the entrance that nobody uses.
+    pub(super) fn free_ports(&self, count: usize) -> anyhow::Result<Vec<u16>> {
+        let entrance = self.entrance();
+        self.run(Host::Device, move || free_ports(entrance, count))
     }
 
     /// Where the server has to listen.
@@ -195,10 +204,11 @@ fn free_ports(address: IpAddr, count: usize) -> anyhow::Result<Vec<u16>> {
     ports.collect()
 }
 
-const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-
 /// Nothing else of the demo binds here, so no other part of it can take the server's port.
 const LOOPBACK_OF_SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+
+/// Nor here, so none can take a port that was found free before the client listens on it.
+const LOOPBACK_OF_ENTRANCES: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3));
 
 /// On a host of its own every port is free: this is the one that the documentation uses.
 const SERVER_PORT: u16 = 7400;

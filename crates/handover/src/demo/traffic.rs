@@ -50,7 +50,7 @@ pub(super) struct Listeners(Vec<(StdListener, Service)>);
 impl Listeners {
     /// Lets each server application listen.
     pub(super) fn bind(stage: &Stage) -> anyhow::Result<Self> {
-        let ports = stage.free_ports(Host::Device, Application::ALL.len())?;
+        let ports = stage.free_ports(Application::ALL.len())?;
         let bind = |(application, port): (Application, u16)| {
             let listener =
                 stage.run(Host::Server, || StdListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
@@ -107,9 +107,10 @@ impl Traffic {
             stop: watch::Sender::new(false),
             slowest_echo: Arc::default(),
         };
+        let entrance = stage.entrance();
         for (application, (listener, service)) in Application::ALL.into_iter().zip(listeners.0) {
             let client = stage.run(Host::Device, move || {
-                StdStream::connect((Ipv4Addr::LOCALHOST, service.port))
+                StdStream::connect((entrance, service.port))
             })?;
             listener.set_nonblocking(true)?;
             client.set_nonblocking(true)?;

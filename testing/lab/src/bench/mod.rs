@@ -42,13 +42,13 @@ fn judge_at_most(lab: &Lab, what: &str, ratio: f64, most: f64) -> Result<()> {
 /// What a daemon may hold beyond the credit in use.
 const MEMORY_MIB: u64 = 64;
 
-/// Notes how much memory each daemon took at its peak, and fails if it is more than the bound and the
-/// credit of the one stream that was measured.
+/// Notes how much memory each daemon took at its peak, and fails if it is more than the bound, the credit of
+/// the one stream that was measured included.
 fn judge_memory(lab: &Lab, handover: &Handover) -> Result<()> {
     for (name, program) in [("CNAPT", &handover.client), ("SNAPT", &handover.server)] {
         let mib = Usage::of(program.pid())?.peak_memory_kib / 1024;
         lab.note(&format!(
-            "{name}: {mib} MiB at its peak (at most {MEMORY_MIB} beyond the credit)"
+            "{name}: {mib} MiB at its peak (at most {MEMORY_MIB}, with the credit)"
         ));
         ensure!(
             mib <= MEMORY_MIB,
