@@ -248,7 +248,12 @@ impl Shared {
                 peers.retain(|conduit, _| *conduit >= link);
                 drop(peers);
                 *lock(&self.address) = address;
-                info!(%client, ?address, switch = number, "redirected");
+                let address = address.map_or_else(|| "unknown".to_owned(), |one| one.to_string());
+                if number == 1 {
+                    info!(%client, address, "attached");
+                } else {
+                    info!(%client, address, switch = number, "redirected");
+                }
             }
             Event::Detached => info!(%client, "detached: waits for the client"),
             Event::TakenOver { streams } => {

@@ -23,6 +23,14 @@ pub(crate) struct Bugs {
     states: usize,
 }
 
+/// The rule of that name.
+pub(crate) fn rule(name: &str) -> Result<Bug, String> {
+    let named = |bug: &Bug| format!("{bug:?}") == name;
+    let known = || Bug::RULES.map(|bug| format!("{bug:?}")).join(", ");
+    let rule = Bug::RULES.into_iter().find(named);
+    rule.ok_or_else(|| format!("there is no such rule; there are {}", known()))
+}
+
 /// Two at a time: the model has its own threads, the simulator has one.
 const THREADS: usize = 2;
 

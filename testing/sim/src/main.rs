@@ -13,6 +13,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
+use handover_proto::bug::Bug;
 use handover_sim::model::{Configuration, explore};
 use handover_sim::{Coverage, Fault, Script, Wait};
 
@@ -63,6 +64,9 @@ struct Model {
     /// Connections that are opened later, at any time.
     #[arg(long, default_value_t = Configuration::WHOLE.late)]
     late: u8,
+    /// Leaves out a rule, by its name in `handover-sim bugs`.
+    #[arg(long, value_name = "RULE", value_parser = bugs::rule)]
+    without: Option<Bug>,
     /// Fails if a step of the spec is in the trail of no path.
     #[arg(long)]
     require_steps: bool,
@@ -82,9 +86,20 @@ struct Trials {
     /// Tells every event of the one seed that is played, a line each.
     #[arg(long)]
     trace: bool,
+    /// Leaves out a rule, by its name in `handover-sim bugs`.
+    #[arg(long, value_name = "RULE", value_parser = bugs::rule)]
+    without: Option<Bug>,
     /// Fails if a fault never struck a machine where it waits, and could have.
     #[arg(long)]
     require_coverage: bool,
+}
+
+impl Trials {
+    fn script(&self, seed: u64) -> Script {
+        let mut script = Script::of_seed(seed);
+        script.bug = self.without;
+        script
+    }
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -112,7 +127,7 @@ fn explore_model(model: &Model) -> anyhow::Result<bool> {
         early: model.early,
         streams: model.streams,
         late: model.late,
-        bug: None,
+        bug: model.without,
     };
     let mut out = std::io::stdout().lock();
     let explored = match explore(&world, model.most) {
@@ -135,14 +150,15 @@ fn play_or_trace(trials: &Trials) -> anyhow::Result<bool> {
             .exit();
     }
     if trials.trace {
-        trace(trials.from)
+        trace(trials)
     } else {
         play(trials)
     }
 }
 
-fn trace(seed: u64) -> anyhow::Result<bool> {
-    let script = Script::of_seed(seed);
+fn trace(trials: &Trials) -> anyhow::Result<bool> {
+    let seed = trials.from;
+    let script = trials.script(seed);
     let (lines, outcome) = script.trace();
     let mut out = std::io::stdout().lock();
     writeln!(out, "seed {seed}\n{script}")?;
@@ -160,7 +176,7 @@ fn play(trials: &Trials) -> anyhow::Result<bool> {
     let (coverage, failed) = play_all(trials)?;
     let mut out = std::io::stdout().lock();
     if let Some(seed) = failed {
-        return report(seed, &mut out).map(|()| false);
+        return report(trials, seed, &mut out).map(|()| false);
     }
     let count = f64::from(u32::try_from(coverage.trials).unwrap_or(u32::MAX));
     let rate = count / began.elapsed().as_secs_f64();
@@ -205,7 +221,7 @@ fn play_all(trials: &Trials) -> anyhow::Result<(Coverage, Option<u64>)> {
             if seed >= failed.load(Ordering::Relaxed) {
                 return coverage;
             }
-            match Script::of_seed(seed).play() {
+            match trials.script(seed).play() {
                 Ok(one) => coverage.add(&one),
                 Err(_) => {
                     failed.fetch_min(seed, Ordering::Relaxed);
@@ -227,8 +243,8 @@ fn play_all(trials: &Trials) -> anyhow::Result<(Coverage, Option<u64>)> {
     Ok((coverage, (lowest < end).then_some(lowest)))
 }
 
-fn report(seed: u64, out: &mut impl Write) -> anyhow::Result<()> {
-    let script = Script::of_seed(seed);
+fn report(trials: &Trials, seed: u64, out: &mut impl Write) -> anyhow::Result<()> {
+    let script = trials.script(seed);
     let before = script.entries.len();
     let shrunk = script.shrink().context("it broke once and not again")?;
     let after = shrunk.script.entries.len();

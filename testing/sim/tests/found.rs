@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use handover_proto::Side;
 use handover_proto::session::{Event, Loss, Phase, bound};
-use handover_sim::{Broken, World};
+use handover_sim::{Broken, Plan, World};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -65,6 +65,26 @@ fn a_cnapt_that_has_yet_to_order_is_not_superseded_by_a_dead_one() -> Result<(),
         world.release(living, Side::Snapt);
         world.release(dead, Side::Snapt);
         world.finish(PATIENCE)?;
+    }
+    Ok(())
+}
+
+/// A device asleep for a night, with the SNAPT's switch timeout far longer: nothing times out because of it,
+/// whether its timers fire first when it wakes or the network is heard first.
+#[test]
+fn a_device_that_sleeps_for_a_night_loses_nothing() -> Result<(), Broken> {
+    for timers_first in [false, true] {
+        let mut world = World::attached(21)?;
+        let pace = Duration::from_millis(20);
+        let upload = world.open(Plan::send(400_000).paced(2_000, pace), Plan::echo())?;
+        let download = world.open(Plan::send(0), Plan::send(3_000_000))?;
+        world.run_for(Duration::from_secs(1))?;
+        let night = Duration::from_secs(8 * 60 * 60);
+        assert!(world.sleep(Side::Cnapt, night, timers_first));
+        world.run_for(night)?;
+        world.finish(PATIENCE)?;
+        assert_eq!(world.received(upload, Side::Cnapt), 400_000);
+        assert_eq!(world.received(download, Side::Cnapt), 3_000_000);
     }
     Ok(())
 }

@@ -36,3 +36,63 @@ fn a_trace_is_of_one_seed() -> std::io::Result<()> {
     assert!(text.starts_with("seed 3\nnetwork 0: ") && text.contains(" CNAPT  waits: attached"));
     Ok(())
 }
+
+#[test]
+fn a_small_world_is_explored_to_its_end() -> std::io::Result<()> {
+    let small = [
+        "model",
+        "--restarts",
+        "0",
+        "--deaths",
+        "0",
+        "--streams",
+        "1",
+    ];
+    let output = run(&small)?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains(" states, ") && text.contains("steps that no path takes: SNAPT-0*"));
+    // Without a death SNAPT-0* is not taken, and with so few states it is not the whole.
+    for more in [&["--require-steps"][..], &["--most", "100"]] {
+        let output = run(&[&small[..], more].concat())?;
+        assert_eq!(output.status.code(), Some(1), "{more:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_counterexample_is_told_and_fails() -> std::io::Result<()> {
+    let world = [
+        "model",
+        "--restarts",
+        "0",
+        "--deaths",
+        "0",
+        "--streams",
+        "1",
+    ];
+    let output = run(&[&world[..], &["--without", "MarkersLost"]].concat())?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains("Snapt reads") && text.contains("counterexample after "),
+        "{text}"
+    );
+    assert_eq!(
+        run(&["model", "--without", "Nonsense"])?.status.code(),
+        Some(2)
+    );
+    Ok(())
+}
+
+#[test]
+fn a_trial_that_breaks_is_cut_down_and_fails() -> std::io::Result<()> {
+    let output = run(&["--seeds", "20", "--without", "FinForgotten"])?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains(" breaks ") && text.contains("its script, cut down from "),
+        "{text}"
+    );
+    Ok(())
+}
