@@ -56,7 +56,9 @@ pub struct Configuration {
 }
 
 impl Configuration {
-    /// The world that is explored as a whole.
+    /// The world that is explored as a whole: 26 million states, 5 minutes on two cores. A death takes along what
+    /// is under way; deaths that leave it, bounds that pass early and later connections are in
+    /// [`Self::SMALL`], one or two at a time, because all together are too many.
     pub const WHOLE: Self = Self {
         conduits: 1,
         deaths: 1,
