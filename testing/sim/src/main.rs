@@ -32,7 +32,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Explores everything that can happen to both machines in a small world.
+    /// Explores everything that can happen to both machines: in three small worlds, or in the one that is
+    /// described.
     Model(Model),
     /// Leaves out one rule at a time, and says after how many seeds and states it is missed.
     Bugs(bugs::Bugs),
@@ -130,16 +131,24 @@ fn explore_model(model: &Model) -> anyhow::Result<bool> {
         bug: model.without,
     };
     let mut out = std::io::stdout().lock();
-    let explored = match explore(&world, model.most) {
-        Ok(explored) => explored,
-        Err(counterexample) => {
-            writeln!(out, "{counterexample}")?;
-            return Ok(false);
+    let (mut good, mut states) = (true, 0);
+    for world in world.with_its_kin() {
+        writeln!(out, "{world:?}")?;
+        match explore(&world, model.most) {
+            Ok(explored) => {
+                writeln!(out, "{explored}")?;
+                states += explored.states;
+                good &= !explored.incomplete;
+                good &= explored.missing.is_empty() || !model.require_steps;
+            }
+            Err(counterexample) => {
+                writeln!(out, "{counterexample}")?;
+                good = false;
+            }
         }
-    };
-    writeln!(out, "{world:?}")?;
-    writeln!(out, "{explored}")?;
-    Ok(!explored.incomplete && (explored.missing.is_empty() || !model.require_steps))
+    }
+    writeln!(out, "{states} states in all")?;
+    Ok(good)
 }
 
 fn play_or_trace(trials: &Trials) -> anyhow::Result<bool> {
