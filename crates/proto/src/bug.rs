@@ -3,7 +3,7 @@
 //! A check that never fails proves nothing. So the simulator and the model run the machines with one rule
 //! missing at a time, and `handover-sim bugs` says how soon each is found. Only with the feature
 //! `deliberate-bugs`, which `handover-sim` alone asks for, can a bug be chosen; without it [`Bugs`] is empty,
-//! [`Bugs::has`] is the constant `false`, and the compiler removes what hangs on it.
+//! `Bugs::has` is the constant `false`, and the compiler removes what hangs on it.
 
 #[cfg(feature = "deliberate-bugs")]
 use crate::Side;

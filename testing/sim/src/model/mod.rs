@@ -13,6 +13,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `state` | both machines, their connections and applications; what can happen, and what then happens |
+//! | `state/shell` | what the machines' outputs lead to |
 //! | `talk` | the applications, which check what they read |
 //! | `search` | the exploration, on two threads, and the way back to a counterexample |
 //! | `fold` | the hash that names a state |
