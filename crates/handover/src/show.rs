@@ -369,7 +369,7 @@ laptop  detached  10.1.0.2  -           12       0      3f2a
         assert_eq!(
             text,
             "\
-switch 4, planned, stepwise
+switch 4, planned, stepwise; in the order of cause, each side's times from its own first step
 MS     CNAPT     SNAPT
 0.250  CNAPT-10           send SWITCH_STEP1
 0.000            SNAPT-1  take the CNAPT ID
