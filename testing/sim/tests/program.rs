@@ -2,6 +2,17 @@
 
 use std::process::{Command, Output};
 
+/// One that is explored at once.
+const SMALL_WORLD: &[&str] = &[
+    "model",
+    "--restarts",
+    "0",
+    "--deaths",
+    "0",
+    "--streams",
+    "1",
+];
+
 fn run(arguments: &[&str]) -> std::io::Result<Output> {
     Command::new(env!("CARGO_BIN_EXE_handover-sim"))
         .args(arguments)
@@ -39,22 +50,13 @@ fn a_trace_is_of_one_seed() -> std::io::Result<()> {
 
 #[test]
 fn a_small_world_is_explored_to_its_end() -> std::io::Result<()> {
-    let small = [
-        "model",
-        "--restarts",
-        "0",
-        "--deaths",
-        "0",
-        "--streams",
-        "1",
-    ];
-    let output = run(&small)?;
+    let output = run(SMALL_WORLD)?;
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.contains(" states, ") && text.contains("steps that no path takes: SNAPT-0*"));
     // Without a death SNAPT-0* is not taken, and with so few states it is not the whole.
     for more in [&["--require-steps"][..], &["--most", "100"]] {
-        let output = run(&[&small[..], more].concat())?;
+        let output = run(&[SMALL_WORLD, more].concat())?;
         assert_eq!(output.status.code(), Some(1), "{more:?}");
     }
     Ok(())
@@ -62,16 +64,7 @@ fn a_small_world_is_explored_to_its_end() -> std::io::Result<()> {
 
 #[test]
 fn a_counterexample_is_told_and_fails() -> std::io::Result<()> {
-    let world = [
-        "model",
-        "--restarts",
-        "0",
-        "--deaths",
-        "0",
-        "--streams",
-        "1",
-    ];
-    let output = run(&[&world[..], &["--without", "MarkersLost"]].concat())?;
+    let output = run(&[SMALL_WORLD, &["--without", "MarkersLost"]].concat())?;
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(

@@ -958,18 +958,17 @@ impl Streams {
         self.current = None;
     }
 
-    /// Marks every conduit of a number lower than `number` as ending; says how many there are.
-    pub(crate) fn mark_conduits(&mut self, number: u64) -> usize {
+    /// Marks every conduit of a number lower than `number` as ending.
+    pub(crate) fn mark_conduits(&mut self, number: u64) {
         let ending: Vec<ConduitId> = self.numbered_below(number).collect();
-        for id in &ending {
-            if let Some(conduit) = self.conduits.get_mut(id)
+        for id in ending {
+            if let Some(conduit) = self.conduits.get_mut(&id)
                 && conduit.marker == Marker::None
             {
                 conduit.marker = Marker::Due;
-                self.wake(*id);
+                self.wake(id);
             }
         }
-        ending.len()
     }
 
     /// Conduits of a number lower than `number`.
