@@ -256,6 +256,7 @@ impl Daemon {
             Output::Event(event) => self.take_event(event),
             // A SNAPT opens no streams yet: there are no client services.
             Output::Connect { .. }
+            | Output::Offer { .. }
             | Output::Wake(_)
             | Output::Look(_)
             | Output::Reset { .. }
@@ -419,7 +420,8 @@ impl Daemon {
                 );
             }
             Event::Refused { code } => self.turned_away(code),
-            Event::TakenOver { .. }
+            Event::Offered { .. }
+            | Event::TakenOver { .. }
             | Event::Detached
             | Event::Redirected { .. }
             | Event::Released { .. } => {}

@@ -252,6 +252,7 @@ impl<S: Session> Core<S> {
                     self.wake_conduit(conduit);
                 }
                 Output::Connect { .. }
+                | Output::Offer { .. }
                 | Output::DialLink { .. }
                 | Output::DialConduit { .. }
                 | Output::SuspendDecision

@@ -167,7 +167,8 @@ async fn work(
                     return;
                 }
             }
-            Output::Wake(_)
+            Output::Offer { .. }
+            | Output::Wake(_)
             | Output::Look(_)
             | Output::Reset { .. }
             | Output::Close { .. }
@@ -264,6 +265,7 @@ impl Shared {
             }
             Event::Settled { number, gap, .. } => debug!(%client, switch = number, ?gap, "settled"),
             Event::Attached { .. }
+            | Event::Offered { .. }
             | Event::Lost { .. }
             | Event::Unreachable { .. }
             | Event::Switched(_)

@@ -149,6 +149,7 @@ impl Coverage {
             Event::Lost { .. } => self.lost += 1,
             Event::SessionLost { .. } | Event::TakenOver { .. } => self.sessions_lost += 1,
             Event::Attached { .. }
+            | Event::Offered { .. }
             | Event::Unreachable { .. }
             | Event::Began { .. }
             | Event::Settled { .. }

@@ -12,10 +12,10 @@ use super::timer::Timers;
 use super::{Close, Event, Loss, NetworkId, Output, Procedure, SwitchReport, Timer, bound};
 use crate::bug::Bug;
 use crate::step::{Step, StepTrail};
-use crate::stream::{PeerMisbehaved, STREAMS, Streams};
+use crate::stream::{PeerMisbehaved, STREAMS, ServiceKind, Streams};
 use crate::wire::{
-    Attach, Attached, CatalogueEntry, ClosedOld, Frame, Hello, Layer, RefusedCode, Renew, Role,
-    Trail, VERSION,
+    Attach, Attached, CatalogueEntry, ClosedOld, Frame, Hello, Layer, OfferedService, RefusedCode,
+    Renew, Role, Trail, VERSION,
 };
 use crate::{CnaptId, ConduitId, Instance, Instant, LinkNumber};
 
@@ -264,7 +264,7 @@ impl Cnapt {
         self.link = None;
         self.phase = Phase::Refused;
         self.timers = Timers::default();
-        self.streams.stop_forwarding();
+        self.streams.stop_all_forwarding();
         self.streams.take_off_conduits();
         self.close_conduits(Close::Reset);
     }
@@ -337,6 +337,7 @@ impl Cnapt {
         self.streams.dialling = self.streams.dialling.saturating_sub(1);
         self.streams.add_conduit(conduit, link);
         self.greet(conduit, number, Role::Conduit);
+        self.streams.number_for_the_other_side();
     }
 
     /// It could not be made. The next stream that needs one asks again.
@@ -458,6 +459,8 @@ impl Cnapt {
             Frame::AllRedirected { number, complete } => {
                 self.handle_all_redirected(*number, *complete, now);
             }
+            Frame::Dial { conduits } => self.streams.handle_dial(*conduits as usize),
+            Frame::Offered { services } => self.handle_offered(services),
             Frame::Probe { token } => self.push(control, Frame::ProbeReply { token: *token }),
             Frame::ProbeReply { token } => self.handle_probe_reply(*token, now),
             Frame::Trail(trail) => {
@@ -505,9 +508,14 @@ impl Cnapt {
         //= docs/spec/planned.md#cnapt-02
         //= docs/spec/unexpected.md#cnapt-star-02
         if self.take(step(2), now) {
-            self.streams.stop_forwarding();
+            self.streams.stop_forwarding(ServiceKind::Server);
         }
-        for kept in 3..=6 {
+        //= docs/spec/planned.md#cnapt-03
+        //= docs/spec/unexpected.md#cnapt-star-03
+        if self.take(step(3), now) {
+            self.streams.stop_forwarding(ServiceKind::Client);
+        }
+        for kept in 4..=6 {
             self.mark(step(kept), now);
         }
         self.phase = Phase::AwaitSuspension;
@@ -644,9 +652,11 @@ impl Cnapt {
             return;
         };
         self.timers.stop_waits();
-        // There are no client services yet: the flows and streams of CNAPT-15 and -16 are none.
         self.mark(Step::cnapt(15), now);
-        self.mark(Step::cnapt(16), now);
+        //= docs/spec/planned.md#cnapt-16
+        if self.take(Step::cnapt(16), now) {
+            self.streams.take_off(ServiceKind::Client);
+        }
         //= docs/spec/planned.md#cnapt-17
         if self.take(Step::cnapt(17), now) {
             self.close_spares(control);
@@ -673,7 +683,7 @@ impl Cnapt {
         self.timers.stop_waits();
         //= docs/spec/planned.md#cnapt-20
         if self.take(Step::cnapt(20), now) {
-            self.streams.take_off_conduits();
+            self.streams.take_off(ServiceKind::Server);
             self.close_conduits(Close::Drain);
         }
         //= docs/spec/planned.md#cnapt-21
@@ -736,13 +746,16 @@ impl Cnapt {
     }
 
     fn destroy_old(&mut self, now: Instant) {
-        for step in 8..=10 {
-            self.mark(Step::cnapt_star(step), now);
+        self.mark(Step::cnapt_star(8), now);
+        //= docs/spec/unexpected.md#cnapt-star-09
+        if self.take(Step::cnapt_star(9), now) {
+            self.streams.take_off(ServiceKind::Client);
         }
+        self.mark(Step::cnapt_star(10), now);
         //= docs/spec/unexpected.md#cnapt-star-10
         //= docs/spec/unexpected.md#cnapt-star-11
         if self.take(Step::cnapt_star(11), now) {
-            self.streams.take_off_conduits();
+            self.streams.take_off(ServiceKind::Server);
             self.close_conduits(Close::Reset);
             self.close_link(Close::Reset);
         }
@@ -847,6 +860,12 @@ impl Cnapt {
             }));
     }
 
+    fn handle_offered(&mut self, services: &[OfferedService]) {
+        let services = services.to_vec();
+        let event = Event::Offered { services };
+        self.streams.outputs.push_back(Output::Event(event));
+    }
+
     fn handle_renew(&mut self, renew: &Renew, now: Instant) -> Result<(), PeerMisbehaved> {
         if !self.is_number(renew.number) {
             return Ok(());
@@ -867,11 +886,16 @@ impl Cnapt {
     /// Every stream may have a place on the new link.
     fn take_places(&mut self, switch: Switch, control: ConduitId, now: Instant) {
         self.timers.stop_waits();
-        self.mark_by(switch, 31, 19, now);
+        self.streams.carry_on(control, switch.number);
+        //= docs/spec/planned.md#cnapt-31
+        //= docs/spec/unexpected.md#cnapt-star-19
+        if self.take_by(switch, 31, 19, now) {
+            self.streams.give_place(ServiceKind::Client, control);
+        }
         //= docs/spec/planned.md#cnapt-32
         //= docs/spec/unexpected.md#cnapt-star-20
         if self.take_by(switch, 32, 20, now) {
-            self.streams.carry_on(control, switch.number);
+            self.streams.give_place(ServiceKind::Server, control);
         }
         self.phase = Phase::AwaitAllRedirected;
         self.await_progress(Timer::AllRedirected, now);
@@ -946,7 +970,7 @@ impl Cnapt {
             .as_ref()
             .map_or(now, |(_, link)| link.lost_since(now));
         if !self.streams.bugs.has(Bug::NoEffect(Step::cnapt_star(2))) {
-            self.streams.stop_forwarding();
+            self.streams.stop_all_forwarding();
         }
         self.close_conduits(Close::Reset);
         self.close_link(Close::Reset);
@@ -1051,7 +1075,7 @@ impl Cnapt {
         self.streams.lose_session();
         self.close_conduits(Close::Reset);
         self.close_link(Close::Reset);
-        self.streams.stop_forwarding();
+        self.streams.stop_all_forwarding();
         self.timers = Timers::default();
         self.switch = None;
         self.phase = Phase::Refused;
@@ -1254,10 +1278,6 @@ impl Cnapt {
     fn take(&mut self, step: Step, now: Instant) -> bool {
         self.mark(step, now);
         !self.streams.bugs.has(Bug::NoEffect(step))
-    }
-
-    fn mark_by(&mut self, switch: Switch, planned: u8, starred: u8, now: Instant) {
-        self.mark(step_of(switch, planned, starred), now);
     }
 
     fn take_by(&mut self, switch: Switch, planned: u8, starred: u8, now: Instant) -> bool {

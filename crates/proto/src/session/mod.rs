@@ -25,7 +25,7 @@ pub use snapt::{Snapt, SnaptOptions, SnaptPhase};
 pub use timer::Timer;
 
 use crate::step::Step;
-use crate::wire::{CatalogueEntry, RefusedCode};
+use crate::wire::{CatalogueEntry, OfferedService, RefusedCode};
 use crate::{ConduitId, Instant, LinkNumber, StreamId};
 
 /// Names a network in the CNAPT's configuration.
@@ -80,6 +80,11 @@ pub enum Event {
         virtual_ip: IpAddr,
         /// The server services.
         services: Vec<CatalogueEntry>,
+    },
+    /// What has become of the client services at the SNAPT.
+    Offered {
+        /// All of them.
+        services: Vec<OfferedService>,
     },
     /// The current link is gone. The decision task is to find another network.
     Lost {
@@ -176,6 +181,12 @@ pub enum Output {
         stream: StreamId,
         /// The service.
         service: String,
+    },
+    /// SNAPT: listen on the virtual IP for these client services, and for no others; answer with
+    /// [`Snapt::offered`], and again whenever something changes.
+    Offer {
+        /// All of them.
+        services: Vec<CatalogueEntry>,
     },
     /// Make the control conduit of a new link, bound to the network's interface and address; answer
     /// with `control_up` or `control_failed`.

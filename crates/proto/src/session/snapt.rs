@@ -16,9 +16,10 @@ use super::timer::Timers;
 use super::{Close, Event, Output, Procedure, Timer, bound};
 use crate::bug::Bug;
 use crate::step::{Step, StepTrail};
-use crate::stream::{CreditPool, PeerMisbehaved, STREAMS, Streams};
+use crate::stream::{CreditPool, PeerMisbehaved, STREAMS, ServiceKind, Streams};
 use crate::wire::{
-    Attach, Attached, CatalogueEntry, Frame, Hello, Layer, RefusedCode, Renew, Role, Trail, VERSION,
+    Attach, Attached, CatalogueEntry, Frame, Hello, Layer, OfferedService, RefusedCode, Renew,
+    Role, Trail, VERSION,
 };
 use crate::{CnaptId, ConduitId, Instance, Instant, Side};
 
@@ -66,6 +67,8 @@ struct SnaptLink {
     instance: Instance,
     /// What ATTACH said: the credit that a stream begins with, and how many streams are taken.
     limits: (u32, u32),
+    /// And the client services.
+    services: Vec<CatalogueEntry>,
     proof: Proof,
 }
 
@@ -114,6 +117,10 @@ pub struct Snapt {
     trail: StepTrail,
     /// The CNAPT's steps in the last switch, until ours are complete too.
     peer_trail: Option<Trail>,
+    /// The client services that the shell listens for.
+    services: Vec<CatalogueEntry>,
+    /// What has become of them; none until the shell has said so.
+    offered: Option<Vec<OfferedService>>,
 }
 
 impl Snapt {
@@ -137,6 +144,8 @@ impl Snapt {
             timers: Timers::default(),
             trail: StepTrail::default(),
             peer_trail: None,
+            services: Vec::new(),
+            offered: None,
         }
     }
 
@@ -216,6 +225,7 @@ impl Snapt {
                         link,
                         instance: hello.instance,
                         limits: (self.streams.initial_limit(), STREAMS),
+                        services: Vec::new(),
                         proof: Proof::Unasked,
                     },
                 );
@@ -338,7 +348,7 @@ impl Snapt {
             self.trail.clear();
             self.streams.start_gap(self.last_heard(now));
         }
-        self.streams.stop_forwarding();
+        self.streams.stop_all_forwarding();
         self.streams.take_off_conduits();
         self.timers.stop_waits();
         self.phase = SnaptPhase::AwaitUnexpected;
@@ -571,6 +581,7 @@ impl Snapt {
             services: self.options.services.clone(),
         };
         link.limits = (attach.initial_limit, attach.streams);
+        link.services.clone_from(&attach.services);
         let instance = link.instance;
         self.streams.push_frame(control, Frame::Attached(attached));
         if self.phase == SnaptPhase::New && self.streams.bugs.has(Bug::AttachMakesCurrent) {
@@ -585,7 +596,7 @@ impl Snapt {
     /// A new instance of the CNAPT has given its first order: everything of the old one ends before
     /// anything more is read.
     fn take_over(&mut self, instance: Instance) {
-        self.streams.stop_forwarding();
+        self.streams.stop_all_forwarding();
         self.streams.take_off_conduits();
         let loser = self.cnapt.replace(instance);
         let old: Vec<(ConduitId, Instance)> = self
@@ -644,9 +655,13 @@ impl Snapt {
         self.streams.start_gap(now);
         //= docs/spec/planned.md#snapt-02
         if self.take(Step::snapt(2), now) {
-            self.streams.stop_forwarding();
+            self.streams.stop_forwarding(ServiceKind::Server);
         }
-        for kept in 3..=6 {
+        //= docs/spec/planned.md#snapt-03
+        if self.take(Step::snapt(3), now) {
+            self.streams.stop_forwarding(ServiceKind::Client);
+        }
+        for kept in 4..=6 {
             self.mark(Step::snapt(kept), now);
         }
         self.complete = true;
@@ -740,10 +755,13 @@ impl Snapt {
             return;
         }
         self.timers.stop_waits();
-        self.mark(Step::snapt(13), now);
+        //= docs/spec/planned.md#snapt-13
+        if self.take(Step::snapt(13), now) {
+            self.streams.take_off(ServiceKind::Client);
+        }
         //= docs/spec/planned.md#snapt-14
         if self.take(Step::snapt(14), now) {
-            self.streams.take_off_conduits();
+            self.streams.take_off(ServiceKind::Server);
             self.close_conduits_of(control, Close::Drain);
         }
         //= docs/spec/planned.md#snapt-15
@@ -778,11 +796,13 @@ impl Snapt {
             return Err(PeerMisbehaved::NotAllowed("a switch before ATTACH"));
         }
         let (instance, (initial_limit, streams)) = (link.instance, link.limits);
+        let services = link.services.clone();
         if self.cnapt != Some(instance) {
             self.take_over(instance);
             self.accept_held();
         }
         self.streams.set_peer_limits(initial_limit, streams);
+        self.offer(services);
         let bugs = self.streams.bugs;
         let awaited = step2 && self.phase == SnaptPhase::AwaitStep2 && number == self.number;
         let late = step2 && self.phase == SnaptPhase::AwaitUnexpected && number == self.number;
@@ -794,6 +814,31 @@ impl Snapt {
             self.redirect(control, Procedure::Starred, now);
         }
         Ok(())
+    }
+
+    /// The client services of the instance that has the session, if they are others than before.
+    fn offer(&mut self, services: Vec<CatalogueEntry>) {
+        if services != self.services {
+            self.services.clone_from(&services);
+            self.offered = None;
+            self.streams.outputs.push_back(Output::Offer { services });
+        }
+    }
+
+    /// What has become of the client services: the answer to [`Output::Offer`].
+    pub fn offered(&mut self, services: Vec<OfferedService>) {
+        self.offered = Some(services);
+        if let Some(control) = self.streams.current {
+            self.tell_offered(control);
+        }
+    }
+
+    /// Told with every link anew: what was said on another may be lost.
+    fn tell_offered(&mut self, control: ConduitId) {
+        if let Some(services) = self.offered.clone() {
+            self.streams
+                .push_frame(control, Frame::Offered { services });
+        }
     }
 
     fn begin_unexpected(&mut self, number: u64, now: Instant) {
@@ -811,9 +856,13 @@ impl Snapt {
         self.complete = false;
         //= docs/spec/unexpected.md#snapt-star-02
         if self.take(Step::snapt_star(2), now) {
-            self.streams.stop_forwarding();
+            self.streams.stop_forwarding(ServiceKind::Server);
         }
-        for kept in 3..=6 {
+        //= docs/spec/unexpected.md#snapt-star-03
+        if self.take(Step::snapt_star(3), now) {
+            self.streams.stop_forwarding(ServiceKind::Client);
+        }
+        for kept in 4..=6 {
             self.mark(Step::snapt_star(kept), now);
         }
     }
@@ -824,7 +873,10 @@ impl Snapt {
         match procedure {
             Procedure::Stepwise => self.end_other_links(control),
             Procedure::Starred => {
-                self.mark(Step::snapt_star(7), now);
+                //= docs/spec/unexpected.md#snapt-star-07
+                if self.take(Step::snapt_star(7), now) {
+                    self.streams.take_off(ServiceKind::Client);
+                }
                 //= docs/spec/unexpected.md#snapt-star-08
                 if self.take(Step::snapt_star(8), now) {
                     self.destroy_old(control);
@@ -840,6 +892,7 @@ impl Snapt {
         //= docs/spec/planned.md#snapt-19
         //= docs/spec/unexpected.md#snapt-star-11
         if self.take_by(procedure, 19, 11, now) {
+            self.streams.give_place(ServiceKind::Client, control);
             for piece in self.streams.renew(self.number, self.renewed) {
                 self.streams.push_frame(control, piece);
             }
@@ -856,7 +909,7 @@ impl Snapt {
 
     /// Every conduit of a lower number and every link but the new one end, with what is under way on them.
     fn destroy_old(&mut self, control: ConduitId) {
-        self.streams.take_off_conduits();
+        self.streams.take_off(ServiceKind::Server);
         let stale: Vec<ConduitId> = self.streams.numbered_below(self.number).collect();
         for conduit in stale {
             self.streams.close_conduit(conduit, Close::Reset);
@@ -898,10 +951,11 @@ impl Snapt {
 
     fn finish_switch(&mut self, control: ConduitId, procedure: Procedure, now: Instant) {
         let (number, complete) = (self.number, self.complete);
+        self.streams.carry_on(control, number);
         //= docs/spec/planned.md#snapt-21
         //= docs/spec/unexpected.md#snapt-star-13
         if self.take_by(procedure, 21, 13, now) {
-            self.streams.carry_on(control, number);
+            self.streams.give_place(ServiceKind::Server, control);
         }
         //= docs/spec/planned.md#snapt-22
         //= docs/spec/unexpected.md#snapt-star-14
@@ -909,6 +963,7 @@ impl Snapt {
             let done = Frame::AllRedirected { number, complete };
             self.streams.push_frame(control, done);
         }
+        self.tell_offered(control);
         let resends = match procedure {
             Procedure::Stepwise => true,
             //= docs/spec/unexpected.md#snapt-star-15

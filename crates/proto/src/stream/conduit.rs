@@ -12,6 +12,7 @@ use std::io::IoSlice;
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::PeerMisbehaved;
+use super::lane::Lane;
 use super::record::{Acknowledge, Opening, Stream};
 use super::table::Streams;
 use crate::bug::Bug;
@@ -149,11 +150,11 @@ impl Streams {
     pub fn transmit(&mut self, conduit: ConduitId, now: Instant, out: &mut Transmit) {
         let before = out.remaining();
         self.transmit_frames(conduit, out);
-        if self.is_usable(conduit) {
-            self.transmit_control(conduit, out);
-            while out.remaining() < BATCH_BYTES
-                && let Some(id) = self.next_ready(conduit)
-            {
+        self.transmit_control(conduit, out);
+        while out.remaining() < BATCH_BYTES
+            && let Some(id) = self.next_ready(conduit)
+        {
+            if self.is_usable(conduit, self.lane(id)) {
                 self.transmit_stream(conduit, id, now, out);
             }
         }
@@ -186,7 +187,7 @@ impl Streams {
 
     /// What only the control channel carries.
     fn transmit_control(&mut self, conduit: ConduitId, out: &mut Transmit) {
-        if self.current != Some(conduit) {
+        if self.current != Some(conduit) || !self.forwards() {
             return;
         }
         while let Some(stream) = self.settled_due.pop_first() {
@@ -281,7 +282,7 @@ impl Streams {
 
     /// Puts the stream into the queue of its place, if it has something to send and may.
     pub(crate) fn queue(&mut self, id: StreamId) {
-        if !self.forwarding {
+        if !self.lane(id).forwarding {
             return;
         }
         let Some(stream) = self.streams.get(&id) else {
@@ -310,13 +311,13 @@ impl Streams {
         }
     }
 
-    /// Whether stream frames may go out on `conduit` now.
-    pub(crate) fn is_usable(&self, conduit: ConduitId) -> bool {
+    /// Whether stream frames of this lane may go out on `conduit` now.
+    fn is_usable(&self, conduit: ConduitId, lane: Lane) -> bool {
         let Some(state) = self.conduits.get(&conduit) else {
             return false;
         };
-        self.forwarding
-            && self.current == Some(state.link)
+        lane.forwarding
+            && lane.link == Some(state.link)
             && state.marker == Marker::None
             && !state.marker_arrived
             && (state.link == conduit || state.number.is_some_and(|number| number >= self.number))
@@ -325,18 +326,19 @@ impl Streams {
     /// The conduit for the next frames of a stream: the one it has while that is good enough.
     fn place(&mut self, id: StreamId) -> Option<ConduitId> {
         let stream = self.streams.get(&id)?;
-        let old = stream.place.filter(|place| self.is_usable(*place));
+        let lane = self.lane(id);
+        let old = stream.place.filter(|place| self.is_usable(*place, lane));
         let active = stream.active;
         if let Some(place) = old
             && active
-            && self.current != Some(place)
+            && lane.link != Some(place)
         {
             return Some(place);
         }
-        let best = self.least_loaded();
+        let best = self.least_loaded(lane);
         let own = usize::from(active);
         let place = match (old, best) {
-            (Some(place), Some(best)) if self.current != Some(place) => {
+            (Some(place), Some(best)) if lane.link != Some(place) => {
                 let load = |id| self.conduits.get(&id).map_or(0, |conduit| conduit.load);
                 if load(place) - own.min(load(place)) <= load(best) {
                     place
@@ -344,18 +346,21 @@ impl Streams {
                     best
                 }
             }
-            (old, best) => best.or(old).or(self.current)?,
+            (old, best) => best.or(old).or(lane.link)?,
         };
         self.move_to(id, place);
+        if id.opener() == self.side {
+            self.ask_for_conduits(place);
+        }
         Some(place)
     }
 
-    fn least_loaded(&self) -> Option<ConduitId> {
+    fn least_loaded(&self, lane: Lane) -> Option<ConduitId> {
         self.conduits
             .iter()
             .filter(|(id, conduit)| {
-                Some(**id) != self.current
-                    && (self.is_usable(**id) || self.is_spare_of_current(conduit))
+                Some(**id) != lane.link
+                    && (self.is_usable(**id, lane) || self.is_spare_of(lane.link, conduit))
             })
             .min_by_key(|(id, conduit)| {
                 (
@@ -369,11 +374,58 @@ impl Streams {
     }
 
     /// Only the CNAPT may number a conduit.
-    fn is_spare_of_current(&self, conduit: &Conduit) -> bool {
+    fn is_spare_of(&self, link: Option<ConduitId>, conduit: &Conduit) -> bool {
         self.side == Side::Cnapt
             && conduit.number.is_none()
             && conduit.marker == Marker::None
-            && self.current == Some(conduit.link)
+            && link == Some(conduit.link)
+    }
+
+    /// Only the CNAPT makes and numbers conduits. The SNAPT, with one more stream of its own on `place`, says
+    /// how many it has a use for, if that place is not for the stream alone.
+    fn ask_for_conduits(&mut self, place: ConduitId) {
+        let Some(control) = self.current.filter(|_| self.side == Side::Snapt) else {
+            return;
+        };
+        let alone =
+            (self.conduits.get(&place)).is_some_and(|one| one.link != place && one.load < 2);
+        let wanted = self.active.len().min(MAX_CONDUITS);
+        if alone || wanted <= self.asked {
+            return;
+        }
+        self.asked = wanted;
+        let conduits = u32::try_from(wanted).unwrap_or(u32::MAX);
+        self.push_frame(control, Frame::Dial { conduits });
+    }
+
+    /// The SNAPT has a use for so many conduits of the current link. They are numbered for it, now or when
+    /// they are there.
+    pub(crate) fn handle_dial(&mut self, conduits: usize) {
+        self.asked = self.asked.max(conduits.min(MAX_CONDUITS));
+        self.number_for_the_other_side();
+        self.maintain_spares();
+    }
+
+    /// Numbers spares until the SNAPT has as many conduits as it asked for.
+    pub(crate) fn number_for_the_other_side(&mut self) {
+        let Some(current) = self.current.filter(|_| self.forwards()) else {
+            return;
+        };
+        let of_link = |(id, one): &(&ConduitId, &Conduit)| {
+            one.link == current && **id != current && one.marker == Marker::None
+        };
+        let (numbered, spares): (Vec<_>, Vec<_>) = (self.conduits.iter())
+            .filter(of_link)
+            .map(|(id, one)| (*id, one.number))
+            .partition(|(_, number)| number.is_some());
+        let missing = self.asked.saturating_sub(numbered.len());
+        for (spare, _) in spares.into_iter().take(missing) {
+            let number = self.number;
+            if let Some(conduit) = self.conduits.get_mut(&spare) {
+                conduit.number = Some(number);
+            }
+            self.push_frame(spare, Frame::Use { number });
+        }
     }
 
     fn move_to(&mut self, id: StreamId, place: ConduitId) {
@@ -447,7 +499,7 @@ impl Streams {
     /// Asks the shell for conduits until the current link has its spares.
     pub(crate) fn maintain_spares(&mut self) {
         let Some(current) = self.current else { return };
-        if self.side != Side::Cnapt || !self.forwarding {
+        if self.side != Side::Cnapt || !self.forwards() {
             return;
         }
         let of_link = |(id, conduit): &(&ConduitId, &Conduit)| {
@@ -460,7 +512,7 @@ impl Streams {
             .filter(of_link)
             .filter(|(_, one)| one.load > 0)
             .count();
-        let wanted = (busy + SPARE_CONDUITS).min(MAX_CONDUITS);
+        let wanted = (busy.max(self.asked) + SPARE_CONDUITS).min(MAX_CONDUITS);
         for _ in (total + self.dialling)..wanted {
             self.dialling += 1;
             self.outputs

@@ -17,6 +17,7 @@
 mod conduit;
 mod credit;
 mod gap;
+mod lane;
 mod receive;
 mod record;
 mod seen;
@@ -25,6 +26,7 @@ mod table;
 
 pub use conduit::{MAX_CONDUITS, SPARE_CONDUITS, Transmit};
 pub use credit::CreditPool;
+pub use lane::ServiceKind;
 pub use receive::{Accepted, PIECE_BYTES};
 pub use table::{OpenError, Streams, View};
 

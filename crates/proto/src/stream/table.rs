@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::conduit::{Conduit, Marker};
 use super::gap::{FLOWING, GapMeter};
+use super::lane::{Lane, Lanes, ServiceKind};
 use super::receive::Accepted;
 use super::record::{Acknowledge, InitialCredit, Opening, Stream};
 use super::seen::Seen;
@@ -81,7 +82,7 @@ pub struct Streams {
     pub(crate) current: Option<ConduitId>,
     /// The switch number under which conduits are used.
     pub(crate) number: u64,
-    pub(crate) forwarding: bool,
+    lanes: Lanes,
     pub(crate) outputs: VecDeque<Output>,
     /// Streams whose OPEN is not answered, or not sent.
     pub(crate) opening: BTreeSet<StreamId>,
@@ -91,6 +92,8 @@ pub struct Streams {
     /// Streams whose end is to be acknowledged.
     pub(crate) ends_due: BTreeSet<StreamId>,
     pub(crate) dialling: usize,
+    /// SNAPT: how many conduits it has asked for. CNAPT: how many it was asked for.
+    pub(crate) asked: usize,
     lazy: BTreeSet<StreamId>,
     lazy_deadline: Option<Instant>,
     pass_deadline: Option<Instant>,
@@ -118,7 +121,7 @@ impl Streams {
             conduits: BTreeMap::new(),
             current: None,
             number: 0,
-            forwarding: false,
+            lanes: Lanes::default(),
             outputs: VecDeque::new(),
             opening: BTreeSet::new(),
             active: BTreeSet::new(),
@@ -126,6 +129,7 @@ impl Streams {
             refused_due: BTreeMap::new(),
             ends_due: BTreeSet::new(),
             dialling: 0,
+            asked: 0,
             lazy: BTreeSet::new(),
             lazy_deadline: None,
             pass_deadline: None,
@@ -201,7 +205,7 @@ impl Streams {
     //= docs/spec/unexpected.md#cnapt-star-05
     //= docs/spec/unexpected.md#snapt-star-05
     pub fn write(&mut self, id: StreamId, bytes: Bytes) {
-        if !self.forwarding && self.bugs.keeps_nothing() {
+        if !self.lane(id).forwarding && self.bugs.keeps_nothing() {
             return;
         }
         if let Some(stream) = self.streams.get_mut(&id) {
@@ -312,7 +316,7 @@ impl Streams {
         bytes: &[u8],
         now: Instant,
     ) -> Result<Accepted, PeerMisbehaved> {
-        if !self.know(id)? || (!self.forwarding && self.bugs.hears_nothing()) {
+        if !self.know(id)? || (!self.lane(id).forwarding && self.bugs.hears_nothing()) {
             return Ok(Accepted::Duplicate);
         }
         let Some(stream) = self.streams.get_mut(&id) else {
@@ -388,7 +392,7 @@ impl Streams {
             return;
         }
         self.ends_due.insert(id);
-        if let Some(control) = self.current.filter(|_| self.forwarding) {
+        if let Some(control) = self.speaking() {
             self.wake(control);
         }
     }
@@ -450,7 +454,7 @@ impl Streams {
     fn settle(&mut self, id: StreamId) {
         if self.settled_due.len() < SETTLED_BOUND && !self.bugs.has(Bug::OverNotAnswered) {
             self.settled_due.insert(id);
-            if let Some(control) = self.current.filter(|_| self.forwarding) {
+            if let Some(control) = self.speaking() {
                 self.wake(control);
             }
         }
@@ -504,7 +508,7 @@ impl Streams {
             return Err(PeerMisbehaved::DoesNotRead);
         }
         self.refused_due.insert(id, code);
-        if let Some(control) = self.current.filter(|_| self.forwarding) {
+        if let Some(control) = self.speaking() {
             self.wake(control);
         }
         Ok(())
@@ -720,7 +724,7 @@ impl Streams {
         [
             self.lazy_deadline.map(|_| Timer::Acknowledge),
             self.pass_due().map(|_| Timer::Activity),
-            (asks && self.forwarding).then_some(Timer::Open),
+            (asks && self.lanes.any_forwards()).then_some(Timer::Open),
             waits.then_some(Timer::OpenWait),
         ]
         .into_iter()
@@ -797,7 +801,7 @@ impl Streams {
 
     /// OPENs whose deadline is `due` are repeated on other conduits.
     fn repeat_opens(&mut self, now: Instant, due: impl Fn(Instant) -> bool) {
-        if !self.forwarding {
+        if !self.lanes.any_forwards() {
             return;
         }
         let least = self.open_patience();
@@ -843,7 +847,7 @@ impl Streams {
     }
 
     pub(crate) fn arm_open_timer(&mut self) {
-        let forwarding = self.forwarding;
+        let forwarding = self.lanes.any_forwards();
         let least = self.open_patience();
         self.open_deadline = self
             .opening
@@ -906,10 +910,16 @@ impl Streams {
         }
     }
 
-    /// Stops all forwarding (CNAPT-2..5, SNAPT-2..5): what applications send is buffered, the frames
-    /// begun are finished.
-    pub(crate) fn stop_forwarding(&mut self) {
-        self.forwarding = false;
+    /// Stops forwarding for one kind of service (CNAPT-2, -3, SNAPT-2, -3): what applications send is
+    /// buffered, the frames begun are finished.
+    pub(crate) const fn stop_forwarding(&mut self, kind: ServiceKind) {
+        self.lanes.of_mut(kind).forwarding = false;
+    }
+
+    /// Stops all forwarding.
+    pub(crate) const fn stop_all_forwarding(&mut self) {
+        self.stop_forwarding(ServiceKind::Server);
+        self.stop_forwarding(ServiceKind::Client);
     }
 
     /// Lets `link` carry, under switch number `number`, once forwarding goes on.
@@ -917,6 +927,32 @@ impl Streams {
         self.current = Some(link);
         self.number = number;
         self.dialling = 0;
+        self.asked = 0;
+    }
+
+    /// Streams of this kind may have a place on `link`.
+    pub(crate) const fn give_place(&mut self, kind: ServiceKind, link: ConduitId) {
+        self.lanes.of_mut(kind).link = Some(link);
+    }
+
+    /// The link on which streams of this kind may have a place, by its control conduit.
+    pub const fn place_of(&self, kind: ServiceKind) -> Option<ConduitId> {
+        self.lanes.of(kind).link
+    }
+
+    /// What the kind of a stream may do.
+    pub(crate) fn lane(&self, id: StreamId) -> Lane {
+        self.lanes.of(ServiceKind::opened_at(id.opener()))
+    }
+
+    /// Whether anything may be sent at all.
+    pub(crate) const fn forwards(&self) -> bool {
+        self.lanes.any_forwards()
+    }
+
+    /// The control channel, while the streams' own control frames may go out on it.
+    fn speaking(&self) -> Option<ConduitId> {
+        self.current.filter(|_| self.lanes.any_forwards())
     }
 
     /// Goes back to what the other side's RENEW says, so that all that has not arrived is sent again.
@@ -928,7 +964,9 @@ impl Streams {
 
     /// Goes on forwarding.
     pub(crate) fn forward(&mut self) {
-        self.forwarding = true;
+        for kind in ServiceKind::ALL {
+            self.lanes.of_mut(kind).forwarding = true;
+        }
         let all: Vec<StreamId> = self.streams.keys().copied().collect();
         for id in all {
             self.queue(id);
@@ -943,19 +981,38 @@ impl Streams {
 
     /// Takes every stream off its conduits, which are about to end.
     pub(crate) fn take_off_conduits(&mut self) {
+        self.take_off(ServiceKind::Server);
+        self.take_off(ServiceKind::Client);
+    }
+
+    /// Takes the streams of one kind off their conduits.
+    pub(crate) fn take_off(&mut self, kind: ServiceKind) {
+        self.lanes.of_mut(kind).link = None;
+        if ServiceKind::ALL
+            .iter()
+            .all(|kind| self.place_of(*kind).is_none())
+        {
+            self.current = None;
+        }
+        let of_kind = |id: StreamId| ServiceKind::opened_at(id.opener()) == kind;
         for conduit in self.conduits.values_mut() {
-            conduit.ready.clear();
-            conduit.load = 0;
+            conduit.ready.retain(|id| !of_kind(*id));
         }
-        self.active.clear();
-        for stream in self.streams.values_mut() {
-            stream.active = false;
-            stream.place = None;
-            stream.queued = false;
-            stream.acknowledged_on = None;
-            stream.leave_conduits();
+        let all: Vec<StreamId> = self
+            .streams
+            .keys()
+            .copied()
+            .filter(|id| of_kind(*id))
+            .collect();
+        for id in all {
+            self.deactivate(id);
+            if let Some(stream) = self.streams.get_mut(&id) {
+                stream.place = None;
+                stream.queued = false;
+                stream.acknowledged_on = None;
+                stream.leave_conduits();
+            }
         }
-        self.current = None;
     }
 
     /// Marks every conduit of a number lower than `number` as ending.

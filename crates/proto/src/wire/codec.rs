@@ -6,8 +6,8 @@ use bytes::{BufMut, BytesMut};
 
 use super::{
     Attach, Attached, BODY_BYTES, CATALOGUE_ENTRIES, CatalogueEntry, ClosedOld, DATA_HEADER_BYTES,
-    Frame, Hello, Layer, NAME_BYTES, RENEW_ENTRIES, RefusedCode, Renew, RenewEntry, Role, Trail,
-    TransportProtocol, WireError,
+    Frame, Hello, Layer, NAME_BYTES, OfferState, OfferedService, RENEW_ENTRIES, RefusedCode, Renew,
+    RenewEntry, Role, Trail, TransportProtocol, WireError,
 };
 use crate::step::{Step, TRAIL_STEPS};
 use crate::stream::End;
@@ -31,6 +31,8 @@ pub(super) const PROBE_REPLY: u8 = 15;
 pub(super) const TRAIL: u8 = 16;
 pub(super) const REFUSED: u8 = 17;
 pub(super) const DETACH: u8 = 18;
+pub(super) const DIAL: u8 = 19;
+pub(super) const OFFERED: u8 = 20;
 pub(super) const OPEN: u8 = 32;
 pub(super) const OPENED: u8 = 33;
 pub(super) const OPEN_REFUSED: u8 = 34;
@@ -50,6 +52,12 @@ pub(super) const DATA_FIELDS_BYTES: usize = DATA_HEADER_BYTES - HEADER_BYTES;
 const RENEW_END_FIN: u8 = 1;
 const RENEW_END_ABORT: u8 = 2;
 const RENEW_STOP: u8 = 4;
+
+const OFFER_LISTENING: u8 = 0;
+const OFFER_NOT_ALLOWED: u8 = 1;
+const OFFER_PORT_TAKEN: u8 = 2;
+const OFFER_NO_ADDRESS: u8 = 3;
+const OFFER_FAILED: u8 = 4;
 
 /// Appends the header of a DATA frame whose `length` bytes of payload the caller sends behind it.
 pub fn encode_data_header(out: &mut BytesMut, stream: StreamId, offset: u64, length: usize) {
@@ -162,6 +170,14 @@ fn put_link_body(out: &mut BytesMut, frame: &Frame) -> u8 {
             REFUSED
         }
         Frame::Detach => DETACH,
+        Frame::Dial { conduits } => {
+            out.put_u32(*conduits);
+            DIAL
+        }
+        Frame::Offered { services } => {
+            put_offered(out, services);
+            OFFERED
+        }
         _ => put_switch_body(out, frame),
     }
 }
@@ -321,6 +337,31 @@ fn put_catalogue(out: &mut BytesMut, services: &[CatalogueEntry]) {
     }
 }
 
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "there are as many as in a catalogue"
+)]
+fn put_offered(out: &mut BytesMut, services: &[OfferedService]) {
+    debug_assert!(
+        services.len() <= CATALOGUE_ENTRIES,
+        "{} services",
+        services.len()
+    );
+    out.put_u16(services.len() as u16);
+    for service in services {
+        put_text(out, &service.name);
+        let (state, port) = match service.state {
+            OfferState::Listening => (OFFER_LISTENING, 0),
+            OfferState::NotAllowed { port } => (OFFER_NOT_ALLOWED, port),
+            OfferState::PortTaken { port } => (OFFER_PORT_TAKEN, port),
+            OfferState::NoAddress { port } => (OFFER_NO_ADDRESS, port),
+            OfferState::Failed { port } => (OFFER_FAILED, port),
+        };
+        out.put_u8(state);
+        out.put_u16(port);
+    }
+}
+
 /// An IPv4 address travels in its IPv6-mapped form.
 fn put_address(out: &mut BytesMut, address: IpAddr) {
     let octets = match address {
@@ -402,7 +443,7 @@ const fn refused_to_byte(code: RefusedCode) -> u8 {
 pub(super) fn decode(kind: u8, body: &[u8]) -> Result<Frame, WireError> {
     let mut fields = Fields { kind, rest: body };
     let frame = match kind {
-        HELLO..=DETACH => read_link_frame(&mut fields)?,
+        HELLO..=OFFERED => read_link_frame(&mut fields)?,
         OPEN..=LAST_MESSAGE => read_stream_frame(&mut fields)?,
         _ => return Err(WireError::UnknownFrame(kind)),
     };
@@ -454,6 +495,12 @@ fn read_link_frame(fields: &mut Fields<'_>) -> Result<Frame, WireError> {
             code: fields.refused()?,
         },
         DETACH => Frame::Detach,
+        DIAL => Frame::Dial {
+            conduits: fields.u32()?,
+        },
+        OFFERED => Frame::Offered {
+            services: fields.offered()?,
+        },
         _ => read_switch_message(fields)?,
     })
 }
@@ -644,6 +691,27 @@ impl Fields<'_> {
                     },
                     port: self.u16()?,
                 })
+            })
+            .collect()
+    }
+
+    fn offered(&mut self) -> Result<Vec<OfferedService>, WireError> {
+        let count = usize::from(self.u16()?);
+        if count > CATALOGUE_ENTRIES {
+            return Err(self.bad("number of services"));
+        }
+        (0..count)
+            .map(|_| {
+                let name = self.text()?;
+                let state = match (self.u8()?, self.u16()?) {
+                    (OFFER_LISTENING, 0) => OfferState::Listening,
+                    (OFFER_NOT_ALLOWED, port) => OfferState::NotAllowed { port },
+                    (OFFER_PORT_TAKEN, port) => OfferState::PortTaken { port },
+                    (OFFER_NO_ADDRESS, port) => OfferState::NoAddress { port },
+                    (OFFER_FAILED, port) => OfferState::Failed { port },
+                    _ => return Err(self.bad("state of a service")),
+                };
+                Ok(OfferedService { name, state })
             })
             .collect()
     }

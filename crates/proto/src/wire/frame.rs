@@ -132,6 +132,42 @@ pub struct Trail {
     pub steps: Vec<(Step, u64)>,
 }
 
+/// What has become of one client service at the SNAPT.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct OfferedService {
+    /// Its name in ATTACH.
+    pub name: String,
+    /// Whether the server application can reach it.
+    pub state: OfferState,
+}
+
+/// Whether the server application can reach a client service. A port is the first one that fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OfferState {
+    /// It is listened for on all its ports.
+    Listening,
+    /// The server's configuration does not allow this client that port.
+    NotAllowed {
+        /// Which.
+        port: u16,
+    },
+    /// Another program has the port. It is tried again.
+    PortTaken {
+        /// Which.
+        port: u16,
+    },
+    /// The server's host does not have the virtual IP. It is tried again.
+    NoAddress {
+        /// The port.
+        port: u16,
+    },
+    /// The server's host refuses for another reason, which its log tells. It is tried again.
+    Failed {
+        /// Which port.
+        port: u16,
+    },
+}
+
 /// Why the other module is turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RefusedCode {
@@ -238,6 +274,16 @@ pub enum Frame {
     },
     /// The CNAPT leaves for good: its session is released at once.
     Detach,
+    /// The SNAPT, which cannot call a device behind a NAT, has a use for conduits.
+    Dial {
+        /// How many numbered ones of this link.
+        conduits: u32,
+    },
+    /// What has become of the client services at the SNAPT.
+    Offered {
+        /// All of them.
+        services: Vec<OfferedService>,
+    },
     /// A stream begins; its first bytes may follow at once.
     Open {
         /// Its id.
@@ -324,7 +370,9 @@ impl Frame {
             | Self::ProbeReply { .. }
             | Self::Trail(_)
             | Self::Refused { .. }
-            | Self::Detach => Layer::Link,
+            | Self::Detach
+            | Self::Dial { .. }
+            | Self::Offered { .. } => Layer::Link,
             Self::Open { .. }
             | Self::Opened { .. }
             | Self::OpenRefused { .. }

@@ -208,7 +208,34 @@ fn small_control_frames() -> Vec<(Frame, Fields)> {
             },
             vec![("11 000001", "REFUSED"), ("01", "code: superseded")],
         ),
+        (
+            Frame::Dial { conduits: 3 },
+            vec![("13 000004", "DIAL"), ("00000003", "conduits")],
+        ),
+        (
+            Frame::Offered {
+                services: vec![
+                    offered("agent", OfferState::Listening),
+                    offered("ssh", OfferState::NotAllowed { port: 22 }),
+                ],
+            },
+            vec![
+                ("14 000012", "OFFERED, 18 bytes"),
+                ("0002", "services"),
+                ("05 6167656e74", "name"),
+                ("00 0000", "listening"),
+                ("03 737368", "name"),
+                ("01 0016", "not allowed, port"),
+            ],
+        ),
     ]
+}
+
+fn offered(name: &str, state: OfferState) -> OfferedService {
+    OfferedService {
+        name: name.to_owned(),
+        state,
+    }
 }
 
 fn renew_frame() -> (Frame, Fields) {
@@ -462,7 +489,7 @@ fn the_table_leaves_no_frame_out() {
         .chain([DATA])
         .collect();
     kinds.sort_unstable();
-    let all: Vec<u8> = (HELLO..=DETACH).chain(OPEN..=LAST_MESSAGE).collect();
+    let all: Vec<u8> = (HELLO..=OFFERED).chain(OPEN..=LAST_MESSAGE).collect();
     assert_eq!(kinds, all);
 }
 
@@ -529,7 +556,7 @@ fn refusal(bytes: &[u8]) -> WireError {
 #[test]
 fn unknown_types_are_refused() {
     for kind in (0..HELLO)
-        .chain(DETACH + 1..OPEN)
+        .chain(OFFERED + 1..OPEN)
         .chain(LAST_MESSAGE + 1..=u8::MAX)
     {
         assert_eq!(refusal(&[kind, 0, 0, 0]), WireError::UnknownFrame(kind));

@@ -13,8 +13,8 @@ mod frame;
 pub use codec::{encode, encode_data_header};
 pub use decoder::{Decoder, Item};
 pub use frame::{
-    Attach, Attached, CatalogueEntry, ClosedOld, Frame, Hello, Layer, RefusedCode, Renew,
-    RenewEntry, Role, Trail, TransportProtocol,
+    Attach, Attached, CatalogueEntry, ClosedOld, Frame, Hello, Layer, OfferState, OfferedService,
+    RefusedCode, Renew, RenewEntry, Role, Trail, TransportProtocol,
 };
 
 /// The protocol version that this code speaks, negotiated in HELLO.

@@ -513,6 +513,7 @@ impl World {
         self.events.iter().filter_map(|(_, _, event)| match event {
             Event::Switched(report) => Some(report),
             Event::Attached { .. }
+            | Event::Offered { .. }
             | Event::Lost { .. }
             | Event::Unreachable { .. }
             | Event::Began { .. }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use handover_proto::session::{Event, NetworkId, Output, Phase, SnaptPhase};
 use handover_proto::stream::code;
+use handover_proto::wire::{CatalogueEntry, OfferState, OfferedService};
 use handover_proto::{Side, StreamId};
 
 use super::watch::name;
@@ -45,6 +46,7 @@ impl World {
                 Output::Look(stream) => self.run_application(side, stream),
                 Output::Reset { stream, code } => self.reset(side, stream, code),
                 Output::Connect { stream, .. } => self.connect(stream),
+                Output::Offer { services } => self.listen(services),
                 Output::DialLink { link, network } => self.dial_link(link, network),
                 Output::DialConduit { link } => self.dial_conduit(link),
                 Output::Close { conduit, how, rest } => self.close(side, conduit, how, &rest),
@@ -59,6 +61,16 @@ impl World {
         }
         self.believed = self.cnapt.session();
         self.watch(side);
+    }
+
+    /// The SNAPT's shell listens for every client service.
+    fn listen(&mut self, services: Vec<CatalogueEntry>) {
+        let state = OfferState::Listening;
+        let offered = services.into_iter().map(|one| OfferedService {
+            name: one.name,
+            state,
+        });
+        self.snapt.offered(offered.collect());
     }
 
     fn note(&mut self, side: Side, event: Event) {
@@ -79,6 +91,7 @@ impl World {
             Event::Began { .. } => self.attempts = 0,
             Event::Redirected { number, link } => self.check_order(*number, *link),
             Event::Attached { .. }
+            | Event::Offered { .. }
             | Event::SessionLost { .. }
             | Event::Settled { .. }
             | Event::Refused { .. }

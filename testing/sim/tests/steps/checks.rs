@@ -91,6 +91,7 @@ pub(crate) fn nothing_is_lost(seen: &Seen) -> bool {
         | Event::Refused { .. }
         | Event::TakenOver { .. } => true,
         Event::Attached { .. }
+        | Event::Offered { .. }
         | Event::Switched(_)
         | Event::Began { .. }
         | Event::Settled { .. }

@@ -45,6 +45,8 @@ impl State {
                 Output::Look(stream) => self.serve(side, stream)?,
                 Output::Reset { stream, code } => self.reset(side, stream, code)?,
                 Output::Connect { stream, .. } => self.connect(stream, run)?,
+                // No small world has client services.
+                Output::Offer { .. } => {}
                 Output::DialLink { link, .. } => self.dials.push(link),
                 Output::DialConduit { link } => self.dial_conduit(link, world),
                 Output::Close { conduit, how, rest } => self.close(side, conduit, how, &rest),
@@ -87,6 +89,7 @@ impl State {
             Event::Released { .. } => self.lose_session(),
             Event::SessionLost { .. } => self.session_lost = false,
             Event::Attached { .. }
+            | Event::Offered { .. }
             | Event::Began { .. }
             | Event::Settled { .. }
             | Event::Refused { .. }
