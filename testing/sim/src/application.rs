@@ -11,9 +11,10 @@ use handover_proto::{Instant, Side, StreamId};
 
 use crate::random::mix;
 
-/// Names a conversation: which run of the CNAPT opened it, and its stream there.
+/// Names a conversation: which run of its opener's module began it, and its stream there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
+    /// A run of the CNAPT, or a session of the SNAPT.
     pub(crate) run: usize,
     /// Its stream.
     pub stream: StreamId,
@@ -246,12 +247,16 @@ impl Application {
 /// Both ends of one stream.
 #[derive(Clone, Debug)]
 pub struct Conversation {
-    /// At the CNAPT.
-    pub client: Application,
-    /// At the SNAPT, once the request was run there.
-    pub server: Option<Application>,
-    pub(crate) server_plan: Plan,
-    /// When the client application connected.
+    /// The module that the opener is beside: the CNAPT for a server service, the SNAPT for a client service.
+    pub(crate) opened_at: Side,
+    /// The application that connected.
+    pub opener: Application,
+    /// The one that offers the service, once the request was run there.
+    pub acceptor: Option<Application>,
+    pub(crate) acceptor_plan: Plan,
+    /// The run of the CNAPT to which the opener's module spoke when it began.
+    pub(crate) cnapt_run: usize,
+    /// When the opener connected.
     pub(crate) opened: Instant,
     /// How often the request was run.
     pub connects: u32,
@@ -261,24 +266,26 @@ pub struct Conversation {
 
 impl Conversation {
     /// The application at `side`.
-    pub const fn at(&self, side: Side) -> Option<&Application> {
-        match side {
-            Side::Cnapt => Some(&self.client),
-            Side::Snapt => self.server.as_ref(),
+    pub fn at(&self, side: Side) -> Option<&Application> {
+        if side == self.opened_at {
+            Some(&self.opener)
+        } else {
+            self.acceptor.as_ref()
         }
     }
 
-    pub(crate) const fn at_mut(&mut self, side: Side) -> Option<&mut Application> {
-        match side {
-            Side::Cnapt => Some(&mut self.client),
-            Side::Snapt => self.server.as_mut(),
+    pub(crate) fn at_mut(&mut self, side: Side) -> Option<&mut Application> {
+        if side == self.opened_at {
+            Some(&mut self.opener)
+        } else {
+            self.acceptor.as_mut()
         }
     }
 
     /// Both applications are through with it.
     pub fn is_over(&self) -> bool {
-        let server = self.server.as_ref().is_none_or(Application::is_over);
-        self.client.is_over() && server
+        let acceptor = self.acceptor.as_ref().is_none_or(Application::is_over);
+        self.opener.is_over() && acceptor
     }
 }
 

@@ -128,8 +128,8 @@ impl Coverage {
         for (_, conversation) in world.conversations() {
             self.streams += 1;
             self.disturbed += u64::from(conversation.excused);
-            let server = conversation.server.as_ref();
-            self.bytes += conversation.client.received + server.map_or(0, |one| one.received);
+            let acceptor = conversation.acceptor.as_ref();
+            self.bytes += conversation.opener.received + acceptor.map_or(0, |one| one.received);
         }
         self.trials = 1;
         self.time = time;

@@ -176,6 +176,8 @@ pub(crate) struct Connection {
     pub(crate) control: bool,
     /// Which run of the CNAPT made it.
     pub(crate) run: usize,
+    /// Which session of the SNAPT it belongs to.
+    pub(crate) session: u64,
     /// Nothing passes any more, whatever the network does.
     pub(crate) dead: bool,
     /// When something was sent on it last, by either side.
@@ -191,6 +193,7 @@ impl Connection {
             network,
             control,
             run,
+            session: 0,
             dead: false,
             used: now,
             pipes: Default::default(),

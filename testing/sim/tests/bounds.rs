@@ -253,9 +253,9 @@ fn a_connection_without_network_waits_like_a_syn() -> Result<(), Broken> {
     world.link_down(1);
     let key = world.open(Plan::send(10).closing(Closing::Never), Plan::echo())?;
     world.run_for(Duration::from_secs(119))?;
-    assert_eq!(world.conversation(key)?.client.ended, None);
+    assert_eq!(world.conversation(key)?.opener.ended, None);
     world.run_for(Duration::from_secs(2))?;
-    assert_eq!(world.conversation(key)?.client.ended, Some(Ended::Reset));
+    assert_eq!(world.conversation(key)?.opener.ended, Some(Ended::Reset));
     world.restore(1);
     world.finish(PATIENCE)?;
     assert_eq!(world.conversation(key)?.connects, 0);

@@ -231,7 +231,7 @@ fn case_6_a_reset_does_not_wait_for_bytes_that_are_lost() -> Result<(), Broken> 
     world.run_for(Duration::from_millis(50))?;
     kill_plain(&mut world, &[Side::Cnapt, Side::Snapt]);
     world.finish(PATIENCE)?;
-    let server = world.conversation(key)?.server.as_ref();
+    let server = world.conversation(key)?.acceptor.as_ref();
     assert_eq!(server.and_then(|one| one.ended), Some(Ended::Reset));
     Ok(())
 }
@@ -245,7 +245,7 @@ fn case_6b_a_reset_ends_behind_every_byte_that_may_have_arrived() -> Result<(), 
     world.link_down(0);
     world.reset_application(key, Side::Cnapt);
     world.finish(PATIENCE)?;
-    let server = world.conversation(key)?.server.as_ref();
+    let server = world.conversation(key)?.acceptor.as_ref();
     assert_eq!(server.and_then(|one| one.ended), Some(Ended::Reset));
     Ok(())
 }
@@ -340,7 +340,7 @@ fn case_10_a_request_that_ran_at_a_dead_snapt_is_not_run_again() -> Result<(), B
     world.finish(PATIENCE)?;
     let conversation = world.conversation(key)?;
     assert_eq!(conversation.connects, 1);
-    assert_eq!(conversation.client.ended, Some(Ended::Reset));
+    assert_eq!(conversation.opener.ended, Some(Ended::Reset));
     check_alive(&mut world)
 }
 

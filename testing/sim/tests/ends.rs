@@ -13,7 +13,7 @@ fn five_megabytes_arrive_after_their_sender_closed_and_the_network_went() -> Res
     let mut world = World::attached(1)?;
     let key = world.open(Plan::send(5 * MEGABYTES), Plan::send(0))?;
     world.run_until(PATIENCE, "the sender closed", |world| {
-        let client = world.conversation(key).map(|one| one.client.closed);
+        let client = world.conversation(key).map(|one| one.opener.closed);
         client.is_ok_and(|closed| closed.is_some())
     })?;
     assert!(world.received(key, Side::Snapt) < 5 * MEGABYTES);
@@ -128,6 +128,6 @@ fn during_an_outage_memory_is_bounded_and_the_producer_waits() -> Result<(), Bro
 /// What both applications of a conversation have written.
 fn written(world: &World, key: handover_sim::Key) -> Result<u64, Broken> {
     let conversation = world.conversation(key)?;
-    let server = conversation.server.as_ref().map_or(0, |one| one.written);
-    Ok(conversation.client.written + server)
+    let server = conversation.acceptor.as_ref().map_or(0, |one| one.written);
+    Ok(conversation.opener.written + server)
 }

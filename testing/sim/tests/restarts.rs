@@ -19,7 +19,7 @@ fn a_new_cnapt_with_the_same_key_takes_the_session_over() -> Result<(), Broken> 
         let new = world.open(Plan::send(100_000), Plan::echo())?;
         world.finish(PATIENCE)?;
         assert_eq!(world.received(new, Side::Cnapt), 100_000);
-        let server = world.conversation(old)?.server.as_ref();
+        let server = world.conversation(old)?.acceptor.as_ref();
         assert_eq!(server.and_then(|one| one.ended), Some(Ended::Reset));
         let taken = |event: &Event| matches!(event, Event::TakenOver { streams: 1 });
         assert!(world.events().iter().any(|(_, _, event)| taken(event)));
@@ -42,10 +42,10 @@ fn a_new_snapt_resets_what_ran_and_opens_what_was_never_sent() -> Result<(), Bro
     world.finish(PATIENCE)?;
     let conversation = world.conversation(waiting)?;
     assert_eq!((conversation.connects, conversation.excused), (1, false));
-    assert_eq!(conversation.client.received, 70_000);
+    assert_eq!(conversation.opener.received, 70_000);
     let conversation = world.conversation(old)?;
     assert_eq!(conversation.connects, 1);
-    assert_eq!(conversation.client.ended, Some(Ended::Reset));
+    assert_eq!(conversation.opener.ended, Some(Ended::Reset));
     Ok(())
 }
 
@@ -93,6 +93,6 @@ fn a_session_is_released_after_the_switch_timeout() -> Result<(), Broken> {
     assert!(world.snapt.streams().is_empty());
     world.restore(0);
     world.finish(PATIENCE)?;
-    assert_eq!(world.conversation(key)?.client.ended, Some(Ended::Reset));
+    assert_eq!(world.conversation(key)?.opener.ended, Some(Ended::Reset));
     Ok(())
 }

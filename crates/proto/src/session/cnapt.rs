@@ -870,7 +870,7 @@ impl Cnapt {
         if !self.is_number(renew.number) {
             return Ok(());
         }
-        self.streams.handle_renew(renew)?;
+        self.streams.handle_renew(renew, true)?;
         if self.phase != Phase::AwaitRenewal {
             return Ok(());
         }

@@ -69,6 +69,8 @@ struct SnaptLink {
     limits: (u32, u32),
     /// And the client services.
     services: Vec<CatalogueEntry>,
+    /// And that its streams are those of this session.
+    knows_session: bool,
     proof: Proof,
 }
 
@@ -226,6 +228,7 @@ impl Snapt {
                         instance: hello.instance,
                         limits: (self.streams.initial_limit(), STREAMS),
                         services: Vec::new(),
+                        knows_session: false,
                         proof: Proof::Unasked,
                     },
                 );
@@ -582,6 +585,8 @@ impl Snapt {
         };
         link.limits = (attach.initial_limit, attach.streams);
         link.services.clone_from(&attach.services);
+        link.knows_session =
+            (attach.snapt, attach.session) == (self.options.instance, self.options.session);
         let instance = link.instance;
         self.streams.push_frame(control, Frame::Attached(attached));
         if self.phase == SnaptPhase::New && self.streams.bugs.has(Bug::AttachMakesCurrent) {
@@ -940,7 +945,8 @@ impl Snapt {
         if renew.number != self.number || self.moving_to != Some(control) {
             return Ok(());
         }
-        self.streams.handle_renew(renew)?;
+        let known = (self.links.get(&control)).is_some_and(|link| link.knows_session);
+        self.streams.handle_renew(renew, known)?;
         if let SnaptPhase::AwaitRenewal(procedure) = self.phase
             && renew.last
         {
@@ -1034,7 +1040,7 @@ impl Snapt {
 
     /// R13: the session's resources are released; every application connection is reset.
     fn release(&mut self, left: bool) {
-        let streams = self.streams.lose_session();
+        let streams = self.streams.end_session();
         let links: Vec<ConduitId> = self.links.keys().copied().collect();
         for link in links {
             self.end_link(link, Close::Drain);

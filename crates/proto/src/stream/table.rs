@@ -1074,9 +1074,17 @@ impl Streams {
         pieces
     }
 
-    pub(crate) fn handle_renew(&mut self, renew: &Renew) -> Result<(), PeerMisbehaved> {
+    /// Whoever has yet to learn of this session (`known` is false) speaks of streams that another one
+    /// opened, under the same ids as this one's: that is skipped.
+    pub(crate) fn handle_renew(
+        &mut self,
+        renew: &Renew,
+        known: bool,
+    ) -> Result<(), PeerMisbehaved> {
         self.seen.raise_floor(renew.floor);
-        for entry in &renew.entries {
+        let side = self.side;
+        let ours = |entry: &&RenewEntry| known || entry.stream.opener() != side;
+        for entry in renew.entries.iter().filter(ours) {
             let id = entry.stream;
             if let Some(end @ End::Abort { .. }) = entry.end {
                 self.handle_end(id, end)?;
@@ -1112,17 +1120,30 @@ impl Streams {
             .map(|stream| stream.id)
             .collect();
         for id in &lost {
-            self.outputs.push_back(Output::Reset {
-                stream: *id,
-                code: code::SESSION_LOST,
-            });
-            self.forget(*id);
+            self.lose(*id);
         }
         self.seen = Seen::default();
         self.settled_due.clear();
         self.refused_due.clear();
         self.ends_due.clear();
         lost.len()
+    }
+
+    /// The session is over: all streams are reset, those that wait for a network too. Returns how many
+    /// were.
+    pub(crate) fn end_session(&mut self) -> usize {
+        let lost = self.lose_session();
+        let waiting: Vec<StreamId> = self.streams.keys().copied().collect();
+        for id in &waiting {
+            self.lose(*id);
+        }
+        lost + waiting.len()
+    }
+
+    fn lose(&mut self, id: StreamId) {
+        let code = code::SESSION_LOST;
+        self.outputs.push_back(Output::Reset { stream: id, code });
+        self.forget(id);
     }
 
     // === Figures ===

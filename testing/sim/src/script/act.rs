@@ -20,7 +20,11 @@ impl Stage {
     /// Does it, and says whether it changed anything: there may be nothing to strike.
     pub(super) fn act(&mut self, action: &Action) -> Result<bool, Broken> {
         let struck = match *action {
-            Action::Open { client, server } => self.open(client, server)?,
+            Action::Open {
+                at,
+                opener,
+                acceptor,
+            } => self.open(at, opener, acceptor)?,
             Action::Order(number) => self.order(number),
             Action::Cut(which) => self.with_network(which, World::cut),
             Action::HalfCut(which, side) => {
@@ -90,10 +94,15 @@ impl Stage {
         Ok(struck)
     }
 
-    fn open(&mut self, client: Plan, server: Plan) -> Result<bool, Broken> {
-        let awake = !self.world.is_asleep(Side::Cnapt);
+    fn open(&mut self, at: Side, opener: Plan, acceptor: Plan) -> Result<bool, Broken> {
+        let at = if self.world.is_listening() {
+            at
+        } else {
+            Side::Cnapt
+        };
+        let awake = !self.world.is_asleep(at);
         if awake {
-            self.keys.push(self.world.open(client, server)?);
+            self.keys.push(self.world.open_at(at, opener, acceptor)?);
         }
         Ok(awake)
     }

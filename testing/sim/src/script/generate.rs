@@ -316,8 +316,9 @@ fn any_fault(random: &mut Random) -> Fault {
 fn action(fault: Fault, random: &mut Random) -> Action {
     match fault {
         Fault::Open => Action::Open {
-            client: plan(random, false),
-            server: plan(random, true),
+            at: side(random),
+            opener: plan(random, false),
+            acceptor: plan(random, true),
         },
         Fault::Order => Action::Order(small(random)),
         Fault::Cut => Action::Cut(which(random)),
@@ -437,9 +438,9 @@ fn reading(random: &mut Random) -> Reading {
     }
 }
 
-fn plan(random: &mut Random, server: bool) -> Plan {
+fn plan(random: &mut Random, acceptor: bool) -> Plan {
     let plan = match random.below(3) {
-        0 if server => Plan::echo(),
+        0 if acceptor => Plan::echo(),
         _ => Plan::send(size(random)),
     };
     let plan = plan.closing(closing(random)).reading(reading(random));

@@ -100,12 +100,14 @@ pub enum Conduit {
 /// What may happen.
 #[derive(Clone, Copy, Debug)]
 pub enum Action {
-    /// A client application connects.
+    /// An application connects.
     Open {
+        /// The module that it is beside; the CNAPT, as long as the SNAPT does not listen.
+        at: Side,
         /// What it does.
-        client: Plan,
-        /// What the server application does.
-        server: Plan,
+        opener: Plan,
+        /// What the application does that offers the service.
+        acceptor: Plan,
     },
     /// The user orders a switch to one of the networks that do not carry, by number.
     Order(usize),
@@ -218,8 +220,16 @@ impl fmt::Display for Entry {
 
 impl fmt::Display for Action {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Self::Open { client, server } = self {
-            write!(formatter, "Open: client {client}; server {server}")
+        if let Self::Open {
+            at,
+            opener,
+            acceptor,
+        } = self
+        {
+            write!(
+                formatter,
+                "Open at {at:?}: opener {opener}; acceptor {acceptor}"
+            )
         } else {
             write!(formatter, "{self:?}")
         }

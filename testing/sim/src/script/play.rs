@@ -16,6 +16,8 @@ use crate::world::{Broken, World};
 /// some failed dials and retries, and the slowest network.
 const CALM: Duration = Duration::from_secs(240);
 
+const SIDES: [Side; 2] = [Side::Cnapt, Side::Snapt];
+
 /// What each conversation sends and gets back across the last switch, in bytes, in about four seconds.
 const LAST: u64 = 20_000;
 
@@ -105,16 +107,21 @@ impl Stage {
             return Ok(());
         }
         let pace = Duration::from_millis(50);
-        let talks = |_| world.open(Plan::send(LAST).paced(LAST / 80, pace), Plan::echo());
-        let keys: Vec<Key> = (0..2).map(talks).collect::<Result<_, _>>()?;
+        let talks = |side| {
+            let long = Plan::send(LAST).paced(LAST / 80, pace);
+            world.open_at(side, long, Plan::echo())
+        };
+        let keys: Vec<Key> = SIDES.into_iter().map(talks).collect::<Result<_, _>>()?;
         let answered = keys.clone();
         world.run_until(CALM, "answers", move |world| {
             let mut each = answered.iter();
-            each.all(|key| world.received(*key, Side::Cnapt) > 0)
+            each.all(|key| world.received(*key, key.stream.opener()) > 0)
         })?;
         world.run_for(OPENED)?;
         world.watch_resends();
-        world.open(Plan::send(1), Plan::echo())?;
+        for side in SIDES {
+            world.open_at(side, Plan::send(1), Plan::echo())?;
+        }
         let report = world.switch(target)?;
         world.finish(CALM)?;
         let resent: u64 = keys.iter().map(|key| world.resent(*key)).sum();

@@ -108,10 +108,13 @@ fn halve(entry: &mut Entry) -> bool {
         *delay = Duration::from_millis(u64::try_from(delay.as_millis() / 2).unwrap_or(0));
         return true;
     }
-    if let Action::Open { client, server } = &mut entry.action {
-        let most = client.write.max(server.write);
-        client.write /= 2;
-        server.write /= 2;
+    if let Action::Open {
+        opener, acceptor, ..
+    } = &mut entry.action
+    {
+        let most = opener.write.max(acceptor.write);
+        opener.write /= 2;
+        acceptor.write /= 2;
         return most > 1;
     }
     false

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use handover_proto::session::{Close, Event, NetworkId, Ordered, SwitchReport};
+use handover_proto::session::{Close, Event, NetworkId, Ordered, SnaptPhase, SwitchReport};
 use handover_proto::stream::code;
 use handover_proto::wire::Frame;
 use handover_proto::{ConduitId, Instant, Side};
 
 use super::watch::Watch;
-use super::{BEGINNING, Broken, Occurrence, SERVICE, World, new_cnapt, new_snapt};
+use super::{BEGINNING, Broken, Occurrence, World, new_cnapt, new_snapt};
 use crate::application::{Application, Closing, Conversation, Ended, Key, Plan, Reading};
 use crate::network::{KEEPALIVE, NetworkState};
 
@@ -320,9 +320,13 @@ impl World {
         self.give_bugs();
         self.watches[Side::Cnapt as usize] = Watch::new(self.now);
         for conversation in self.conversations.values_mut() {
-            conversation.client.ended.get_or_insert(Ended::Reset);
-            conversation.client.gone = true;
+            if let Some(application) = conversation.at_mut(Side::Cnapt) {
+                application.ended.get_or_insert(Ended::Reset);
+                application.gone = true;
+            }
         }
+        self.serving
+            .retain(|stream, _| stream.opener() == Side::Cnapt);
         self.schedule(self.now, Occurrence::Decide);
     }
 
@@ -342,16 +346,17 @@ impl World {
 
     fn replace_snapt(&mut self) {
         for conversation in self.conversations.values_mut() {
-            if let Some(server) = &mut conversation.server {
-                server.ended.get_or_insert(Ended::Reset);
-                server.gone = true;
+            if let Some(application) = conversation.at_mut(Side::Snapt) {
+                application.ended.get_or_insert(Ended::Reset);
+                application.gone = true;
                 conversation.excused = true;
             }
         }
         self.snapt_run += 1;
         self.session = 1 + self.snapt_run * 1_000;
         self.pools[1] = Default::default();
-        self.serving.clear();
+        self.serving
+            .retain(|stream, _| stream.opener() == Side::Snapt);
         self.unread.clear();
         self.snapt = new_snapt(
             self.snapt_run,
@@ -386,9 +391,31 @@ impl World {
     ///
     /// If the CNAPT takes no more.
     pub fn open(&mut self, client: Plan, server: Plan) -> Result<Key, Broken> {
-        let key = self.open_unpumped(client, server)?;
+        self.open_at(Side::Cnapt, client, server)
+    }
+
+    /// An application beside the module at `side` connects and both follow their plans.
+    ///
+    /// # Errors
+    ///
+    /// If the module takes no more.
+    pub fn open_at(&mut self, side: Side, opener: Plan, acceptor: Plan) -> Result<Key, Broken> {
+        let key = self.begin(side, opener, acceptor)?;
         self.settle();
         Ok(key)
+    }
+
+    /// Whether the SNAPT listens for client services.
+    pub fn is_listening(&self) -> bool {
+        match self.snapt.phase() {
+            SnaptPhase::New | SnaptPhase::Released => false,
+            SnaptPhase::Attached
+            | SnaptPhase::AwaitMarkers
+            | SnaptPhase::AwaitClientServices
+            | SnaptPhase::AwaitStep2
+            | SnaptPhase::AwaitRenewal(_)
+            | SnaptPhase::AwaitUnexpected => true,
+        }
     }
 
     /// As [`World::open`], but no conduit's task has run yet.
@@ -397,26 +424,7 @@ impl World {
     ///
     /// If the CNAPT takes no more.
     pub fn open_unpumped(&mut self, client: Plan, server: Plan) -> Result<Key, Broken> {
-        let now = self.now;
-        let stream = self
-            .cnapt
-            .streams_mut()
-            .open(SERVICE, now)
-            .map_err(|error| self.failure(error.to_string()))?;
-        let key = Key {
-            run: self.run,
-            stream,
-        };
-        let conversation = Conversation {
-            client: Application::new(client),
-            server: None,
-            server_plan: server,
-            opened: now,
-            connects: 0,
-            excused: false,
-        };
-        self.begin(key, conversation);
-        Ok(key)
+        self.begin(Side::Cnapt, client, server)
     }
 
     /// A conversation.
@@ -454,7 +462,7 @@ impl World {
             return;
         };
         if side == Side::Snapt {
-            conversation.server_plan = conversation.server_plan.hurried(reading, closing);
+            conversation.acceptor_plan = conversation.acceptor_plan.hurried(reading, closing);
         }
         let Some(application) = conversation.at_mut(side) else {
             return;

@@ -169,18 +169,19 @@ impl World {
     /// Every conversation that nothing disturbed ended cleanly with all bytes.
     fn check_arrived(&self) -> Result<(), Broken> {
         for (key, conversation) in &self.conversations {
-            let Some(server) = &conversation.server else {
+            let Some(acceptor) = &conversation.acceptor else {
                 if conversation.excused {
                     continue;
                 }
                 return Err(self.failure(format!("{} was never run", key.stream)));
             };
-            let client = &conversation.client;
+            let opener = &conversation.opener;
             if conversation.excused {
                 continue;
             }
+            let here = conversation.opened_at;
             for (writer, reader, side) in
-                [(client, server, Side::Snapt), (server, client, Side::Cnapt)]
+                [(opener, acceptor, here.other()), (acceptor, opener, here)]
             {
                 let whole = reader.received == writer.written;
                 let ended = reader.ended == Some(Ended::Clean);
@@ -216,8 +217,8 @@ impl World {
         for (key, one) in open.take(8) {
             let _written = write!(
                 text,
-                "\n  {} excused {}: client {:?}, server {:?}",
-                key.stream, one.excused, one.client, one.server
+                "\n  {} excused {}: opener {:?}, acceptor {:?}",
+                key.stream, one.excused, one.opener, one.acceptor
             );
         }
         text

@@ -8,8 +8,10 @@ use handover_proto::wire::{CatalogueEntry, OfferState, OfferedService};
 use handover_proto::{Side, StreamId};
 
 use super::watch::name;
-use super::{DECISION, Occurrence, World};
-use crate::application::{Application, Closing, Conversation, Ended, Key, content, first_wrong};
+use super::{Broken, DECISION, Occurrence, SERVICE, World};
+use crate::application::{
+    Application, Closing, Conversation, Ended, Key, Plan, content, first_wrong,
+};
 use crate::network::NetworkState;
 
 /// How long a connection waits for a network.
@@ -45,7 +47,7 @@ impl World {
                 Output::Wake(conduit) => self.pump(side, conduit),
                 Output::Look(stream) => self.run_application(side, stream),
                 Output::Reset { stream, code } => self.reset(side, stream, code),
-                Output::Connect { stream, .. } => self.connect(stream),
+                Output::Connect { stream, .. } => self.connect(side, stream),
                 Output::Offer { services } => self.listen(services),
                 Output::DialLink { link, network } => self.dial_link(link, network),
                 Output::DialConduit { link } => self.dial_conduit(link),
@@ -83,6 +85,7 @@ impl World {
             }
             Event::Released { .. } => {
                 self.excuse_all();
+                self.end_applications_of_snapt();
             }
             Event::Switched(report) => {
                 self.attempts = 0;
@@ -99,6 +102,16 @@ impl World {
             | Event::Detached => {}
         }
         self.events.push((self.now, side, event));
+    }
+
+    /// With the session its module's shell lets go of every connection of an application.
+    fn end_applications_of_snapt(&mut self) {
+        for conversation in self.conversations.values_mut() {
+            if let Some(application) = conversation.at_mut(Side::Snapt) {
+                application.ended.get_or_insert(Ended::Reset);
+                application.gone = true;
+            }
+        }
     }
 
     /// The first usable network in order, the one that was lost last. A silent network looks usable, so
@@ -125,12 +138,20 @@ impl World {
     // === Applications ===
 
     pub(super) fn key(&self, side: Side, stream: StreamId) -> Option<Key> {
+        if stream.opener() == side {
+            let run = self.run_of(side);
+            Some(Key { run, stream })
+        } else {
+            self.serving.get(&stream).copied()
+        }
+    }
+
+    /// What the streams that a module opens now are named by: its process at the CNAPT, its session at the
+    /// SNAPT.
+    fn run_of(&self, side: Side) -> usize {
         match side {
-            Side::Cnapt => Some(Key {
-                run: self.run,
-                stream,
-            }),
-            Side::Snapt => self.serving.get(&stream).copied(),
+            Side::Cnapt => self.run,
+            Side::Snapt => usize::try_from(self.session).unwrap_or(usize::MAX),
         }
     }
 
@@ -139,12 +160,15 @@ impl World {
         self.conversations.get_mut(&key)?.at_mut(side)
     }
 
-    /// The SNAPT runs a request.
-    fn connect(&mut self, stream: StreamId) {
+    /// The module at `side` runs a request.
+    fn connect(&mut self, side: Side, stream: StreamId) {
         let run = self
             .reading
             .and_then(|conduit| self.connections.get(&conduit))
-            .map_or(self.run, |connection| connection.run);
+            .map_or(self.run_of(side.other()), |connection| match side {
+                Side::Snapt => connection.run,
+                Side::Cnapt => usize::try_from(connection.session).unwrap_or(usize::MAX),
+            });
         let key = Key { run, stream };
         let Some(conversation) = self.conversations.get_mut(&key) else {
             self.break_with(format!("a request that nobody made: {stream}"));
@@ -155,10 +179,10 @@ impl World {
             self.break_with(format!("a request was run twice: {stream}"));
             return;
         }
-        conversation.server = Some(Application::new(conversation.server_plan));
+        conversation.acceptor = Some(Application::new(conversation.acceptor_plan));
         self.serving.insert(stream, key);
-        self.say("app", |_| format!("{stream} is connected to the server"));
-        self.snapt.streams_mut().connected(stream);
+        self.say("app", |_| format!("{stream} is connected at {side:?}"));
+        self.streams(side).connected(stream);
     }
 
     pub(super) fn tick(&mut self, key: Key, side: Side) {
@@ -374,9 +398,12 @@ impl World {
             code::SESSION_LOST if side == Side::Cnapt => {
                 self.believed.is_some_and(|session| session != self.session)
             }
-            code::SESSION_LOST => key.run != self.run || self.snapt.phase() == SnaptPhase::Released,
+            code::SESSION_LOST => {
+                conversation.cnapt_run != self.run || self.snapt.phase() == SnaptPhase::Released
+            }
             code::TIMED_OUT => {
-                side == Side::Cnapt && self.now.since(conversation.opened) >= OPEN_WAIT
+                let waited = self.now.since(conversation.opened) >= OPEN_WAIT;
+                side == conversation.opened_at && waited
             }
             _ => false,
         }
@@ -388,10 +415,36 @@ impl World {
         }
     }
 
-    /// Starts the clock of a new application at the CNAPT.
-    pub(super) fn begin(&mut self, key: Key, conversation: Conversation) {
+    /// An application connects; no conduit's task has run yet.
+    pub(super) fn begin(
+        &mut self,
+        side: Side,
+        opener: Plan,
+        acceptor_plan: Plan,
+    ) -> Result<Key, Broken> {
+        let now = self.now;
+        let opened = self.streams(side).open(SERVICE, now);
+        let stream = opened.map_err(|error| self.failure(error.to_string()))?;
+        let key = Key {
+            run: self.run_of(side),
+            stream,
+        };
+        let conversation = Conversation {
+            opened_at: side,
+            opener: Application::new(opener),
+            acceptor: None,
+            acceptor_plan,
+            cnapt_run: match side {
+                Side::Cnapt => self.run,
+                Side::Snapt => self.redirected.0,
+            },
+            opened: now,
+            connects: 0,
+            excused: false,
+        };
         self.conversations.insert(key, conversation);
-        self.run_application(Side::Cnapt, key.stream);
-        self.cnapt.streams_mut().begin(key.stream);
+        self.run_application(side, stream);
+        self.streams(side).begin(stream);
+        Ok(key)
     }
 }

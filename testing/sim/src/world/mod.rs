@@ -24,7 +24,7 @@ use crate::random::Random;
 use sleep::Sleep;
 use watch::Watch;
 
-/// The service that the simulated server application offers.
+/// The service that the simulated applications offer to each other.
 const SERVICE: &str = "app";
 
 /// How long a session is kept for a silent CNAPT.
@@ -483,8 +483,8 @@ impl World {
 const CNAPT: CnaptId = CnaptId([7; 32]);
 
 fn new_cnapt(run: usize, pools: &[CreditPool; 2]) -> Cnapt {
-    let streams = Streams::new(Side::Cnapt, [], pools[0].clone());
-    Cnapt::new(CNAPT, Instance(100 + run as u64), Vec::new(), streams)
+    let streams = Streams::new(Side::Cnapt, [SERVICE.to_owned()], pools[0].clone());
+    Cnapt::new(CNAPT, Instance(100 + run as u64), vec![service()], streams)
 }
 
 fn new_snapt(run: u64, session: u64, switch_timeout: Duration, pools: &[CreditPool; 2]) -> Snapt {
@@ -493,12 +493,17 @@ fn new_snapt(run: u64, session: u64, switch_timeout: Duration, pools: &[CreditPo
         instance: Instance(1_000 + run),
         session,
         virtual_ip: IpAddr::V4(Ipv4Addr::new(127, 77, 0, 1)),
-        services: vec![CatalogueEntry {
-            name: SERVICE.to_owned(),
-            protocol: TransportProtocol::Tcp,
-            port: 80,
-        }],
+        services: vec![service()],
         switch_timeout,
     };
     Snapt::new(options, pools[1].clone())
+}
+
+/// The only service of either kind.
+fn service() -> CatalogueEntry {
+    CatalogueEntry {
+        name: SERVICE.to_owned(),
+        protocol: TransportProtocol::Tcp,
+        port: 80,
+    }
 }

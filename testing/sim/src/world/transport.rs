@@ -401,6 +401,9 @@ impl World {
                     self.give_bugs();
                     self.watches[Side::Snapt as usize] = Watch::new(now);
                 }
+                if let Some(connection) = self.connections.get_mut(&conduit) {
+                    connection.session = self.session;
+                }
                 self.snapt.conduit_arrived(conduit, *hello, now);
                 Ok(())
             }
