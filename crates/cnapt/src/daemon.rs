@@ -131,7 +131,7 @@ impl Daemon {
         let connector = Connector::new(&config.key, config.server_key)?;
         let watch = Watch::start().await.map_err(RunError::Watch)?;
         let id = CnaptId(config.key.public_key().id());
-        let streams = Streams::new(Side::Cnapt, [], CreditPool::default());
+        let streams = Streams::new(Side::Cnapt, &[], CreditPool::default());
         let instance = Instance(handover_carrier::random_u64());
         let (hub, outputs) = Hub::new(Cnapt::new(id, instance, Vec::new(), streams), now);
         let mut networks = Networks::new(config.networks.clone());

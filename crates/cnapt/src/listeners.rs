@@ -11,7 +11,7 @@ use std::time::Duration;
 use handover_control::{Protocol, ServiceStatus};
 use handover_network::{ensure_spare_descriptors, now};
 use handover_proto::session::Cnapt;
-use handover_proto::wire::{CatalogueEntry, TransportProtocol};
+use handover_proto::wire::{CatalogueEntry, Request, TransportProtocol};
 use handover_relay::{Hub, Seldom};
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
@@ -37,7 +37,7 @@ impl Drop for Listening {
     }
 }
 
-/// One listener for each service and address to bind to.
+/// One listener for each port of a service and address to bind to.
 #[derive(Debug)]
 pub(crate) struct Listeners {
     bind: Vec<IpAddr>,
@@ -62,10 +62,9 @@ impl Listeners {
             .iter()
             .filter(|one| one.protocol == TransportProtocol::Tcp)
         {
-            for address in self.bind.clone() {
-                let key = (service.port, address);
+            for key in self.places(service) {
                 if !self.listening.contains_key(&key) {
-                    let listening = self.listen(service.clone(), address);
+                    let listening = self.listen(service.clone(), key);
                     if let Err(error) = &listening.state {
                         warn!(service = %service.name, address = %listening.address, "cannot listen: {error}");
                     }
@@ -85,20 +84,28 @@ impl Listeners {
             .collect();
         for key in &failed {
             if let Some(old) = self.listening.remove(key) {
-                let listening = self.listen(old.service.clone(), key.1);
+                let listening = self.listen(old.service.clone(), *key);
                 self.listening.insert(*key, listening);
             }
         }
         self.listening.values().any(|one| one.state.is_err())
     }
 
-    fn listen(&self, service: CatalogueEntry, address: IpAddr) -> Listening {
-        let address = SocketAddr::new(address, service.port);
+    fn places(&self, service: &CatalogueEntry) -> Vec<(u16, IpAddr)> {
+        let ports = service.ports.clone();
+        ports
+            .flat_map(|port| self.bind.iter().map(move |address| (port, *address)))
+            .collect()
+    }
+
+    fn listen(&self, service: CatalogueEntry, (port, address): (u16, IpAddr)) -> Listening {
+        let address = SocketAddr::new(address, port);
         let state = bind(address).map(|listener| {
             info!(service = %service.name, %address, "listening");
             tokio::spawn(accept(
                 listener,
                 service.name.clone(),
+                port,
                 Arc::clone(&self.hub),
             ))
         });
@@ -113,14 +120,14 @@ impl Listeners {
         let mut services: BTreeMap<(u16, String), ServiceStatus> = BTreeMap::new();
         for one in self.listening.values() {
             let status = services
-                .entry((one.service.port, one.service.name.clone()))
+                .entry((*one.service.ports.start(), one.service.name.clone()))
                 .or_insert_with(|| ServiceStatus {
                     name: one.service.name.clone(),
                     protocol: match one.service.protocol {
                         TransportProtocol::Tcp => Protocol::Tcp,
                         TransportProtocol::Udp => Protocol::Udp,
                     },
-                    port: one.service.port,
+                    port: *one.service.ports.start(),
                     listening: Vec::new(),
                     error: None,
                 });
@@ -140,11 +147,18 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Every connection becomes a stream.
-async fn accept(listener: TcpListener, service: String, hub: Arc<Hub<Cnapt>>) {
+async fn accept(listener: TcpListener, service: String, port: u16, hub: Arc<Hub<Cnapt>>) {
     let mut refusals = Seldom::default();
     loop {
         let refused = match listener.accept().await {
-            Ok((socket, _)) => serve(&hub, &service, socket),
+            Ok((socket, origin)) => {
+                let request = Request {
+                    service: service.clone(),
+                    port,
+                    origin,
+                };
+                serve(&hub, request, socket)
+            }
             Err(error) => {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 Err(error)
@@ -161,12 +175,12 @@ async fn accept(listener: TcpListener, service: String, hub: Arc<Hub<Cnapt>>) {
 /// # Errors
 ///
 /// If there is no room for it; the connection is reset then.
-fn serve(hub: &Arc<Hub<Cnapt>>, service: &str, socket: TcpStream) -> io::Result<()> {
+fn serve(hub: &Arc<Hub<Cnapt>>, request: Request, socket: TcpStream) -> io::Result<()> {
     // Until it has a task of its own, letting go of it is a reset.
     SockRef::from(&socket).set_linger(Some(Duration::ZERO))?;
     ensure_spare_descriptors(&socket)?;
     let stream = hub
-        .with(|machine, now| machine.streams_mut().open(service, now))
+        .with(|machine, now| machine.streams_mut().open(request, now))
         .map_err(io::Error::other)?;
     hub.spawn_application(stream, socket)
 }
@@ -187,16 +201,26 @@ mod tests {
 
     #[tokio::test]
     async fn while_no_network_is_there_connections_wait_up_to_the_limit_of_streams() {
-        let streams = Streams::new(Side::Cnapt, [], CreditPool::default());
+        let streams = Streams::new(Side::Cnapt, &[], CreditPool::default());
         let machine = Cnapt::new(CnaptId([0; 32]), Instance(1), Vec::new(), streams);
         let (hub, _outputs) = Hub::new(machine, now);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         for _ in 1..STREAMS {
-            hub.with(|machine, now| machine.streams_mut().open("web", now))
+            let request = Request {
+                service: "web".into(),
+                port: address.port(),
+                origin: address,
+            };
+            hub.with(|machine, now| machine.streams_mut().open(request, now))
                 .unwrap();
         }
-        let accepting = tokio::spawn(accept(listener, "web".into(), Arc::clone(&hub)));
+        let accepting = tokio::spawn(accept(
+            listener,
+            "web".into(),
+            address.port(),
+            Arc::clone(&hub),
+        ));
         let waiting = TcpStream::connect(address).await.unwrap();
         // The reset may come before the connect is seen to have succeeded.
         let refused = async { TcpStream::connect(address).await?.read_u8().await };

@@ -171,7 +171,7 @@ mod tests {
     }
 
     fn hub() -> Arc<Hub<Cnapt>> {
-        let streams = Streams::new(Side::Cnapt, [], CreditPool::default());
+        let streams = Streams::new(Side::Cnapt, &[], CreditPool::default());
         let machine = Cnapt::new(CnaptId([0; 32]), Instance(1), Vec::new(), streams);
         Hub::new(machine, handover_network::now).0
     }

@@ -7,7 +7,7 @@ mod ports;
 mod prefix;
 
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU16;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ pub struct Config {
     pub virtual_ips: Prefix,
     /// Who may attach. Names, keys and virtual IPs differ.
     pub clients: Vec<ClientConfig>,
-    /// What clients can reach. Names differ, and so do the ports of one protocol.
+    /// What clients can reach. Names differ, and ports of one protocol are of one service.
     pub services: Vec<ServerService>,
 }
 
@@ -56,8 +56,18 @@ pub struct ServerService {
     pub name: String,
     /// What it speaks.
     pub protocol: TransportProtocol,
-    /// Where the server application listens.
+    /// Where the server application listens: for the first of `ports`, and for the others as far behind it.
     pub target: SocketAddr,
-    /// Where client applications find it.
-    pub port: NonZeroU16,
+    /// Where client applications find it: never port 0, never none, and never beyond the target's last port.
+    pub ports: RangeInclusive<u16>,
+}
+
+impl ServerService {
+    /// Where the server application listens for `port`, which is one of the service's.
+    #[must_use]
+    pub fn target_of(&self, port: u16) -> SocketAddr {
+        let behind = port.saturating_sub(*self.ports.start());
+        let target = self.target.port().saturating_add(behind);
+        SocketAddr::new(self.target.ip(), target)
+    }
 }

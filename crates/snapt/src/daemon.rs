@@ -167,7 +167,7 @@ impl Daemon {
             .map(|service| CatalogueEntry {
                 name: service.name.clone(),
                 protocol: service.protocol,
-                port: service.port.get(),
+                ports: service.ports.clone(),
             })
             .collect();
         Self {

@@ -11,7 +11,7 @@ use handover_control::{ServerClient, ServerClientState};
 use handover_network::{bound_tcp_socket, ensure_spare_descriptors, now};
 use handover_proto::session::{Event, Output, Snapt, SnaptOptions, SnaptPhase};
 use handover_proto::stream::{CreditPool, code};
-use handover_proto::wire::{Hello, VERSION};
+use handover_proto::wire::{Hello, Request, VERSION};
 use handover_proto::{ConduitId, StreamId};
 use handover_relay::{Hub, Seldom};
 use tokio::net::{TcpSocket, TcpStream};
@@ -155,8 +155,8 @@ async fn work(
 ) {
     while let Some(output) = outputs.recv().await {
         match output {
-            Output::Connect { stream, service } => {
-                let connecting = connect(Arc::clone(&shared), stream, service);
+            Output::Connect { stream, request } => {
+                let connecting = connect(Arc::clone(&shared), stream, request);
                 shared.hub.spawn(connecting);
             }
             Output::Event(event) => {
@@ -181,12 +181,12 @@ async fn work(
 }
 
 /// Connects to the server application for a stream that the CNAPT opened.
-async fn connect(shared: Arc<Shared>, stream: StreamId, service: String) {
+async fn connect(shared: Arc<Shared>, stream: StreamId, request: Request) {
     let target = shared
         .services
         .iter()
-        .find(|one| one.name == service)
-        .map(|one| one.target);
+        .find(|one| one.name == request.service)
+        .map(|one| one.target_of(request.port));
     let Some(target) = target else {
         shared
             .hub
@@ -200,11 +200,11 @@ async fn connect(shared: Arc<Shared>, stream: StreamId, service: String) {
     let served = result.and_then(|socket| shared.hub.spawn_application(stream, socket));
     if let Err(error) = served {
         let due = lock(&shared.failures)
-            .entry(service.clone())
+            .entry(request.service.clone())
             .or_default()
             .due(now());
         if let Some(unsaid) = due {
-            warn!(client = %shared.client.name, %service, %target, unsaid, "server application: {error}");
+            warn!(client = %shared.client.name, service = request.service, %target, unsaid, "server application: {error}");
         }
         shared
             .hub

@@ -4,12 +4,34 @@
 //! that the reader can check each byte on arrival and nothing has to be kept.
 
 use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
+use handover_proto::wire::{CatalogueEntry, Request, TransportProtocol};
 use handover_proto::{Instant, Side, StreamId};
 
 use crate::random::mix;
+
+/// The service that the simulated applications offer to each other.
+pub fn service() -> CatalogueEntry {
+    CatalogueEntry {
+        name: "app".to_owned(),
+        protocol: TransportProtocol::Tcp,
+        ports: PORT..=PORT,
+    }
+}
+
+/// What a simulated application asks for.
+pub fn request() -> Request {
+    Request {
+        service: service().name,
+        port: PORT,
+        origin: SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000)),
+    }
+}
+
+const PORT: u16 = 80;
 
 /// Names a conversation: which run of its opener's module began it, and its stream there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -38,7 +38,9 @@ mod trail;
 mod wait;
 mod world;
 
-pub use application::{Application, Closing, Conversation, Ended, Key, Plan, Reading};
+pub use application::{
+    Application, Closing, Conversation, Ended, Key, Plan, Reading, request, service,
+};
 pub use coverage::Coverage;
 pub use fault::Fault;
 pub use network::{KEEPALIVE, Network, NetworkState};

@@ -9,9 +9,11 @@ use handover_proto::session::{
 };
 use handover_proto::stream::{CreditPool, INITIAL_LIMIT, PeerMisbehaved, STREAMS, Streams};
 use handover_proto::wire::{
-    Attach, Attached, ClosedOld, Frame, Hello, RefusedCode, Renew, Role, VERSION,
+    Attach, Attached, CatalogueEntry, ClosedOld, Frame, Hello, RefusedCode, Renew, Request, Role,
+    VERSION,
 };
 use handover_proto::{CnaptId, ConduitId, Instance, Instant, LinkNumber, Side, StreamId};
+use handover_sim::{request, service};
 
 const ID: CnaptId = CnaptId([9; 32]);
 const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -51,7 +53,7 @@ fn cnapt() -> Result<Cnapt, PeerMisbehaved> {
 
 /// The same, over a link on which that took so many milliseconds.
 fn cnapt_with_round_trip(millis: u64) -> Result<Cnapt, PeerMisbehaved> {
-    let streams = Streams::new(Side::Cnapt, [], CreditPool::default());
+    let streams = Streams::new(Side::Cnapt, &[], CreditPool::default());
     let mut cnapt = Cnapt::new(ID, Instance(1), Vec::new(), streams);
     cnapt.attach(NetworkId(0), at(0));
     cnapt.decision_suspended(at(0));
@@ -125,7 +127,7 @@ fn case_12_the_old_link_is_closed_in_order_and_only_behind_its_markers()
     cnapt.handle_frame(CONTROL, &renew(number), at(40))?;
     cnapt.handle_frame(CONTROL, &Frame::AllRedirected { number, complete }, at(41))?;
     cnapt.conduit_up(CONTROL, conduit);
-    let stream = cnapt.streams_mut().open("service", at(42));
+    let stream = cnapt.streams_mut().open(request(), at(42));
     let stream = stream.map_err(|_| PeerMisbehaved::NotAllowed("no room for the first"))?;
     cnapt.streams_mut().begin(stream);
 
@@ -217,7 +219,7 @@ fn a_superseded_cnapt_stops_for_good() -> Result<(), PeerMisbehaved> {
 
 #[test]
 fn a_control_channel_that_comes_after_its_bound_is_closed() -> Result<(), PeerMisbehaved> {
-    let streams = Streams::new(Side::Cnapt, [], CreditPool::default());
+    let streams = Streams::new(Side::Cnapt, &[], CreditPool::default());
     let mut cnapt = Cnapt::new(ID, Instance(1), Vec::new(), streams);
     cnapt.attach(NetworkId(0), at(0));
     cnapt.decision_suspended(at(0));
@@ -246,12 +248,16 @@ fn leaving_closes_every_conduit() -> Result<(), PeerMisbehaved> {
 // === The SNAPT ===
 
 fn snapt() -> Snapt {
+    snapt_with(Vec::new())
+}
+
+fn snapt_with(services: Vec<CatalogueEntry>) -> Snapt {
     let options = SnaptOptions {
         cnapt: ID,
         instance: Instance(2),
         session: 1,
         virtual_ip: ADDRESS,
-        services: Vec::new(),
+        services,
         switch_timeout: SWITCH_TIMEOUT,
     };
     Snapt::new(options, CreditPool::default())
@@ -388,6 +394,35 @@ fn a_cnapt_that_asks_without_reading_the_answers_is_cut_off() -> Result<(), Peer
 }
 
 #[test]
+fn only_a_port_of_the_service_is_connected_to() -> Result<(), PeerMisbehaved> {
+    let mut snapt = snapt_with(vec![CatalogueEntry {
+        ports: 8000..=8001,
+        ..service()
+    }]);
+    attach(&mut snapt, CONTROL, 1)?;
+    move_to(&mut snapt, CONTROL, 1)?;
+    let mut connected = Vec::new();
+    for (index, port) in (7999..=8002).enumerate() {
+        let asked = Request { port, ..request() };
+        let open = Frame::Open {
+            stream: StreamId::new(Side::Cnapt, index as u64),
+            floor: 0,
+            request: asked,
+        };
+        snapt.handle_frame(CONTROL, &open, at(1))?;
+        connected.extend(snapt_outputs(&mut snapt).into_iter().filter_map(|output| {
+            if let Output::Connect { request, .. } = output {
+                Some(request.port)
+            } else {
+                None
+            }
+        }));
+    }
+    assert_eq!(connected, [8000, 8001]);
+    Ok(())
+}
+
+#[test]
 fn a_cnapt_that_opens_what_is_refused_without_reading_is_cut_off() -> Result<(), PeerMisbehaved> {
     let mut snapt = snapt();
     attach(&mut snapt, CONTROL, 1)?;
@@ -395,7 +430,7 @@ fn a_cnapt_that_opens_what_is_refused_without_reading_is_cut_off() -> Result<(),
     let open = |index| Frame::Open {
         stream: StreamId::new(Side::Cnapt, index),
         floor: 0,
-        service: "nowhere".to_owned(),
+        request: request(),
     };
     for index in 0..u64::from(STREAMS) {
         snapt.handle_frame(CONTROL, &open(index), at(1))?;

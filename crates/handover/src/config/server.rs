@@ -110,7 +110,7 @@ fn services(root: &Table<'_>) -> Result<Vec<ServerService>, ConfigError> {
         let port = table.require("port")?;
         let service = service(&table)?;
         names.insert(service.name.clone(), &name)?;
-        ports.insert((service.protocol, service.port), &port)?;
+        ports.insert((service.protocol, *service.ports.start()), &port)?;
         if services.len() == CATALOGUE_ENTRIES {
             return Err(table.error(format!(
                 "is one too many: a server has at most {CATALOGUE_ENTRIES} services"
@@ -122,11 +122,12 @@ fn services(root: &Table<'_>) -> Result<Vec<ServerService>, ConfigError> {
 }
 
 fn service(table: &Table<'_>) -> Result<ServerService, ConfigError> {
+    let port = table.require("port")?.port()?.get();
     Ok(ServerService {
         name: table.require("name")?.name(NAME_BYTES)?,
         protocol: protocol(&table.require("protocol")?)?,
         target: table.require("target")?.socket_address()?,
-        port: table.require("port")?.port()?,
+        ports: port..=port,
     })
 }
 

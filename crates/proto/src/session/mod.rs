@@ -25,7 +25,7 @@ pub use snapt::{Snapt, SnaptOptions, SnaptPhase};
 pub use timer::Timer;
 
 use crate::step::Step;
-use crate::wire::{CatalogueEntry, OfferedService, RefusedCode};
+use crate::wire::{CatalogueEntry, OfferedService, RefusedCode, Request};
 use crate::{ConduitId, Instant, LinkNumber, StreamId};
 
 /// Names a network in the CNAPT's configuration.
@@ -175,12 +175,12 @@ pub enum Output {
         /// Why.
         code: u16,
     },
-    /// Connect to the application that offers `service`, for this stream.
+    /// Connect to the application that was asked for, for this stream.
     Connect {
         /// The new stream.
         stream: StreamId,
-        /// The service.
-        service: String,
+        /// What the other side's application asked for.
+        request: Request,
     },
     /// SNAPT: listen on the virtual IP for these client services, and for no others; answer with
     /// [`Snapt::offered`], and again whenever something changes.

@@ -1166,6 +1166,5 @@ const fn step_of(procedure: Procedure, planned: u8, starred: u8) -> Step {
 }
 
 fn fresh_streams(options: &SnaptOptions, pool: &CreditPool) -> Streams {
-    let names = options.services.iter().map(|service| service.name.clone());
-    Streams::new(Side::Snapt, names, pool.clone())
+    Streams::new(Side::Snapt, &options.services, pool.clone())
 }

@@ -551,6 +551,9 @@ fn push_opening(
         Opening::NotSent { .. } => patience,
         Opening::Sent { patience: last, .. } => patience.max(2 * last),
     };
+    let Some(request) = stream.request.as_deref().cloned() else {
+        return;
+    };
     stream.send.rewind();
     stream.opening = Opening::Sent {
         on: Some(conduit),
@@ -560,7 +563,7 @@ fn push_opening(
     out.push_frame(&Frame::Open {
         stream: stream.id,
         floor,
-        service: stream.service.to_string(),
+        request,
     });
 }
 

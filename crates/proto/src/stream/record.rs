@@ -6,7 +6,7 @@ use super::code;
 use super::receive::ReceiveHalf;
 use super::send::SendHalf;
 use crate::bug::{Bug, Bugs};
-use crate::wire::RenewEntry;
+use crate::wire::{RenewEntry, Request};
 use crate::{ConduitId, Instant, StreamId};
 
 /// How far the opener has come in making the stream known. The acceptor's is always `Confirmed`.
@@ -49,7 +49,7 @@ pub(crate) enum Acknowledge {
 pub(crate) struct Stream {
     pub(crate) id: StreamId,
     /// The opener's, until the stream is confirmed.
-    pub(crate) service: Box<str>,
+    pub(crate) request: Option<Box<Request>>,
     pub(crate) opening: Opening,
     pub(crate) send: SendHalf,
     pub(crate) receive: ReceiveHalf,
@@ -83,7 +83,7 @@ pub(crate) struct Stream {
 impl Stream {
     pub(crate) fn new(
         id: StreamId,
-        service: &str,
+        request: Option<Request>,
         opening: Opening,
         credit: InitialCredit,
         bugs: Bugs,
@@ -91,7 +91,7 @@ impl Stream {
     ) -> Self {
         Self {
             id,
-            service: service.into(),
+            request: request.map(Box::new),
             opening,
             send: SendHalf::new(credit.taken, bugs),
             receive: ReceiveHalf::new(credit.given, bugs, now),
@@ -111,6 +111,12 @@ impl Stream {
             stirred: true,
             bugs,
         }
+    }
+
+    /// The acceptor was heard.
+    pub(crate) fn confirm(&mut self) {
+        self.opening = Opening::Confirmed;
+        self.request = None;
     }
 
     pub(crate) fn is_confirmed(&self) -> bool {

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{Hash, Hasher};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -19,7 +20,9 @@ use super::seen::Seen;
 use super::{CreditPool, End, PeerMisbehaved, STREAMS, UNSENT_BYTES, code};
 use crate::bug::{Bug, Bugs};
 use crate::session::{Output, Timer};
-use crate::wire::{Frame, RENEW_ENTRIES, Renew, RenewEntry};
+use crate::wire::{
+    CatalogueEntry, Frame, RENEW_ENTRIES, Renew, RenewEntry, Request, TransportProtocol,
+};
 use crate::{ConduitId, Instant, Side, StreamId};
 
 /// How long RECEIVED may wait for a frame to ride along with. Below what a person notices and well
@@ -101,8 +104,8 @@ pub struct Streams {
     next_index: u64,
     opened_here: usize,
     seen: Seen,
-    /// Names of the services that the other side may open streams to.
-    services: BTreeSet<String>,
+    /// The ports of the services that the other side may open streams to, by name.
+    services: BTreeMap<String, RangeInclusive<u16>>,
     begin_with: InitialCredit,
     peer_streams: usize,
     pool: CreditPool,
@@ -113,8 +116,9 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// An empty table for `side`, whose peer may open streams to `services`.
-    pub fn new(side: Side, services: impl IntoIterator<Item = String>, pool: CreditPool) -> Self {
+    /// An empty table for `side`, whose peer may open streams to those of `services` that are
+    /// connection-oriented.
+    pub fn new(side: Side, services: &[CatalogueEntry], pool: CreditPool) -> Self {
         Self {
             side,
             streams: BTreeMap::new(),
@@ -137,7 +141,11 @@ impl Streams {
             next_index: 0,
             opened_here: 0,
             seen: Seen::default(),
-            services: services.into_iter().collect(),
+            services: services
+                .iter()
+                .filter(|service| service.protocol == TransportProtocol::Tcp)
+                .map(|service| (service.name.clone(), service.ports.clone()))
+                .collect(),
             begin_with: InitialCredit {
                 given: u64::from(pool.initial_limit()),
                 taken: u64::from(pool.initial_limit()),
@@ -163,19 +171,19 @@ impl Streams {
         self.pool.initial_limit()
     }
 
-    /// An application connected here: a stream to the other side's `service` begins.
+    /// An application connected here: a stream to a service of the other side begins.
     ///
     /// # Errors
     ///
     /// If the other side takes no more streams or no credit is left.
-    pub fn open(&mut self, service: &str, now: Instant) -> Result<StreamId, OpenError> {
+    pub fn open(&mut self, request: Request, now: Instant) -> Result<StreamId, OpenError> {
         if self.opened_here >= self.peer_streams || !self.pool.take(self.begin_with.given) {
             return Err(OpenError::Full);
         }
         let id = StreamId::new(self.side, self.next_index);
         self.next_index += 1;
         let opening = Opening::NotSent { since: now };
-        let mut stream = Stream::new(id, service, opening, self.begin_with, self.bugs, now);
+        let mut stream = Stream::new(id, Some(request), opening, self.begin_with, self.bugs, now);
         stream.moved = self.number;
         stream.connected = true;
         self.streams.insert(id, stream);
@@ -411,8 +419,8 @@ impl Streams {
             Frame::Open {
                 stream,
                 floor,
-                ref service,
-            } => self.handle_open(stream, floor, service, now),
+                ref request,
+            } => self.handle_open(stream, floor, request, now),
             Frame::Opened { stream } => self.know(stream).map(|_| ()),
             Frame::OpenRefused { stream, code } => self.handle_open_refused(stream, code),
             Frame::Received {
@@ -433,8 +441,7 @@ impl Streams {
     fn know(&mut self, id: StreamId) -> Result<bool, PeerMisbehaved> {
         if let Some(stream) = self.streams.get_mut(&id) {
             if id.opener() == self.side && !stream.is_confirmed() {
-                stream.opening = Opening::Confirmed;
-                stream.service = "".into();
+                stream.confirm();
                 self.opening.remove(&id);
                 self.queue(id);
             }
@@ -464,7 +471,7 @@ impl Streams {
         &mut self,
         id: StreamId,
         floor: u64,
-        service: &str,
+        request: &Request,
         now: Instant,
     ) -> Result<(), PeerMisbehaved> {
         if id.opener() == self.side {
@@ -483,19 +490,20 @@ impl Streams {
         }
         self.seen.insert(id.index());
         let theirs = self.streams.len() - self.opened_here;
-        if !self.services.contains(service) {
+        let ports = self.services.get(&request.service);
+        if ports.is_none_or(|ports| !ports.contains(&request.port)) {
             self.refuse(id, code::UNKNOWN_SERVICE)?;
         } else if theirs >= STREAMS as usize || !self.pool.take(self.begin_with.given) {
             self.refuse(id, code::TOO_MANY)?;
         } else {
             let (opening, credit) = (Opening::Confirmed, self.begin_with);
-            let mut stream = Stream::new(id, service, opening, credit, self.bugs, now);
+            let mut stream = Stream::new(id, None, opening, credit, self.bugs, now);
             stream.moved = self.number;
             stream.opened_due = true;
             self.streams.insert(id, stream);
             self.outputs.push_back(Output::Connect {
                 stream: id,
-                service: service.to_owned(),
+                request: request.clone(),
             });
             self.queue(id);
         }
@@ -631,7 +639,7 @@ impl Streams {
             stream.send.abort(code::SESSION_LOST);
             stream.send.settle();
             stream.end_acknowledged = true;
-            stream.opening = Opening::Confirmed;
+            stream.confirm();
             self.opening.remove(&id);
             self.forget_if_over(id);
         } else {

@@ -1,13 +1,14 @@
 //! Frame to bytes and back.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 
 use bytes::{BufMut, BytesMut};
 
 use super::{
-    Attach, Attached, BODY_BYTES, CATALOGUE_ENTRIES, CatalogueEntry, ClosedOld, DATA_HEADER_BYTES,
-    Frame, Hello, Layer, NAME_BYTES, OfferState, OfferedService, RENEW_ENTRIES, RefusedCode, Renew,
-    RenewEntry, Role, Trail, TransportProtocol, WireError,
+    Attach, Attached, BODY_BYTES, CATALOGUE_ENTRIES, CATALOGUE_PORTS, CatalogueEntry, ClosedOld,
+    DATA_HEADER_BYTES, Frame, Hello, Layer, NAME_BYTES, OfferState, OfferedService, RENEW_ENTRIES,
+    RefusedCode, Renew, RenewEntry, Request, Role, Trail, TransportProtocol, WireError,
 };
 use crate::step::{Step, TRAIL_STEPS};
 use crate::stream::End;
@@ -241,11 +242,14 @@ fn put_stream_body(out: &mut BytesMut, frame: &Frame) -> u8 {
         Frame::Open {
             stream,
             floor,
-            service,
+            request,
         } => {
             out.put_u64(stream.0);
             out.put_u64(*floor);
-            put_text(out, service);
+            out.put_u16(request.port);
+            put_address(out, request.origin.ip());
+            out.put_u16(request.origin.port());
+            put_text(out, &request.service);
             OPEN
         }
         Frame::Opened { stream } => {
@@ -333,7 +337,8 @@ fn put_catalogue(out: &mut BytesMut, services: &[CatalogueEntry]) {
             TransportProtocol::Tcp => 0,
             TransportProtocol::Udp => 1,
         });
-        out.put_u16(service.port);
+        out.put_u16(*service.ports.start());
+        out.put_u16(*service.ports.end());
     }
 }
 
@@ -547,7 +552,7 @@ fn read_stream_frame(fields: &mut Fields<'_>) -> Result<Frame, WireError> {
         OPEN => Frame::Open {
             stream,
             floor: fields.u64()?,
-            service: fields.text()?,
+            request: fields.request()?,
         },
         OPENED => Frame::Opened { stream },
         OPEN_REFUSED => Frame::OpenRefused {
@@ -680,19 +685,41 @@ impl Fields<'_> {
         if count > CATALOGUE_ENTRIES {
             return Err(self.bad("number of services"));
         }
-        (0..count)
-            .map(|_| {
-                Ok(CatalogueEntry {
-                    name: self.text()?,
-                    protocol: match self.u8()? {
-                        0 => TransportProtocol::Tcp,
-                        1 => TransportProtocol::Udp,
-                        _ => return Err(self.bad("protocol")),
-                    },
-                    port: self.u16()?,
-                })
-            })
-            .collect()
+        let services = (0..count)
+            .map(|_| self.catalogue_entry())
+            .collect::<Result<Vec<_>, _>>()?;
+        if services.iter().map(|one| one.ports.len()).sum::<usize>() > CATALOGUE_PORTS {
+            return Err(self.bad("number of ports"));
+        }
+        Ok(services)
+    }
+
+    fn catalogue_entry(&mut self) -> Result<CatalogueEntry, WireError> {
+        Ok(CatalogueEntry {
+            name: self.text()?,
+            protocol: match self.u8()? {
+                0 => TransportProtocol::Tcp,
+                1 => TransportProtocol::Udp,
+                _ => return Err(self.bad("protocol")),
+            },
+            ports: self.ports()?,
+        })
+    }
+
+    fn ports(&mut self) -> Result<RangeInclusive<u16>, WireError> {
+        let (first, last) = (self.u16()?, self.u16()?);
+        if first == 0 || first > last {
+            return Err(self.bad("ports"));
+        }
+        Ok(first..=last)
+    }
+
+    fn request(&mut self) -> Result<Request, WireError> {
+        Ok(Request {
+            port: self.u16()?,
+            origin: SocketAddr::new(self.address()?, self.u16()?),
+            service: self.text()?,
+        })
     }
 
     fn offered(&mut self) -> Result<Vec<OfferedService>, WireError> {

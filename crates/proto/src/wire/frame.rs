@@ -1,6 +1,7 @@
 //! Every frame as a value. Type codes are in `codec.rs`, beside the bytes.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 
 use crate::step::Step;
 use crate::stream::End;
@@ -46,8 +47,20 @@ pub struct CatalogueEntry {
     pub name: String,
     /// TCP or UDP.
     pub protocol: TransportProtocol,
-    /// Where the application on the other side finds it.
+    /// Where the application on the other side finds it: never port 0, and never no port.
+    pub ports: RangeInclusive<u16>,
+}
+
+/// What an application asked its module for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Request {
+    /// The service's name.
+    pub service: String,
+    /// Which of the service's ports the application used.
     pub port: u16,
+    /// Where the application is, seen by its module. A scope that means something on that host only does
+    /// not travel.
+    pub origin: SocketAddr,
 }
 
 /// The CNAPT joins or begins a session over a link; makes no link current.
@@ -290,8 +303,8 @@ pub enum Frame {
         stream: StreamId,
         /// Every id of the opener below this index is settled.
         floor: u64,
-        /// The name of the service.
-        service: String,
+        /// What the application asked for.
+        request: Request,
     },
     /// The stream is known here. Does not wait for the application.
     Opened {

@@ -76,14 +76,14 @@ fn join(payloads: &mut Vec<Payload>, stream: StreamId, offset: u64, bytes: &[u8]
 }
 
 fn services() -> Vec<CatalogueEntry> {
-    let entry = |name: &str, protocol, port| CatalogueEntry {
+    let entry = |name: &str, protocol, ports| CatalogueEntry {
         name: name.to_owned(),
         protocol,
-        port,
+        ports,
     };
     vec![
-        entry("web", TransportProtocol::Tcp, 8080),
-        entry("dns", TransportProtocol::Udp, 53),
+        entry("web", TransportProtocol::Tcp, 8080..=8080),
+        entry("rtp", TransportProtocol::Udp, 10_000..=10_100),
     ]
 }
 
@@ -126,7 +126,7 @@ fn link_frames() -> Vec<(Frame, Fields)> {
         (
             Frame::Attach(attach),
             vec![
-                ("03 000048", "ATTACH, 72 bytes"),
+                ("03 00004c", "ATTACH, 76 bytes"),
                 (CNAPT_HEX, "CNAPT ID"),
                 ("0000000000000011", "session"),
                 ("0000000000000022", "SNAPT instance"),
@@ -135,10 +135,10 @@ fn link_frames() -> Vec<(Frame, Fields)> {
                 ("0002", "services"),
                 ("03 776562", "name"),
                 ("00", "protocol: TCP"),
-                ("1f90", "port"),
-                ("03 646e73", "name"),
+                ("1f90 1f90", "first and last port"),
+                ("03 727470", "name"),
                 ("01", "protocol: UDP"),
-                ("0035", "port"),
+                ("2710 2774", "first and last port"),
             ],
         ),
         (attached_frame(), attached_fields()),
@@ -159,7 +159,7 @@ fn attached_frame() -> Frame {
 
 fn attached_fields() -> Fields {
     vec![
-        ("04 000031", "ATTACHED, 49 bytes"),
+        ("04 000033", "ATTACHED, 51 bytes"),
         ("0000000000000022", "SNAPT instance"),
         ("0000000000000011", "session"),
         (
@@ -171,7 +171,7 @@ fn attached_fields() -> Fields {
         ("0001", "services"),
         ("03 776562", "name"),
         ("00", "protocol: TCP"),
-        ("1f90", "port"),
+        ("1f90 1f90", "first and last port"),
     ]
 }
 
@@ -379,12 +379,22 @@ fn stream_frames() -> Vec<(Frame, Fields)> {
             Frame::Open {
                 stream,
                 floor: 1,
-                service: "web".to_owned(),
+                request: Request {
+                    service: "web".to_owned(),
+                    port: 8080,
+                    origin: SocketAddr::from((Ipv4Addr::new(192, 168, 1, 7), 50_000)),
+                },
             },
             vec![
-                ("20 000014", "OPEN, 20 bytes"),
+                ("20 000028", "OPEN, 40 bytes"),
                 STREAM,
                 ("0000000000000001", "floor"),
+                ("1f90", "port"),
+                (
+                    "00000000000000000000ffff c0a80107",
+                    "origin, an IPv4 address in its mapped form",
+                ),
+                ("c350", "the origin's port"),
                 ("03 776562", "service"),
             ],
         ),
@@ -637,6 +647,9 @@ fn values_that_mean_nothing_are_refused() {
         (ATTACH, 58, 65, "name"),
         (ATTACH, 59, 0xff, "name"),
         (ATTACH, 62, 2, "protocol"),
+        (ATTACH, 63, 0x20, "ports"),
+        (ATTACH, 63, 0xff, "ports"),
+        (ATTACH, 65, 0xff, "number of ports"),
         (ATTACHED, 40, 0xff, "number of services"),
         (RENEW, 16, 2, "flag"),
         (RENEW, 17, 0xff, "number of streams"),
@@ -651,8 +664,8 @@ fn values_that_mean_nothing_are_refused() {
         (TRAIL, 19, 35, "step"),
         (REFUSED, 0, 0, "code"),
         (REFUSED, 0, 6, "code"),
-        (OPEN, 16, 0, "name"),
-        (OPEN, 17, 0xff, "name"),
+        (OPEN, 36, 0, "name"),
+        (OPEN, 37, 0xff, "name"),
     ];
     for (frame, at, value, field) in cases {
         assert_eq!(
@@ -685,7 +698,7 @@ fn the_largest_frames_fit_a_body() {
         CatalogueEntry {
             name,
             protocol: TransportProtocol::Udp,
-            port: u16::MAX,
+            ports: u16::MAX - 1..=u16::MAX,
         };
         CATALOGUE_ENTRIES
     ];
@@ -756,21 +769,37 @@ fn any_renew() -> impl Strategy<Value = Frame> {
     })
 }
 
+fn any_ports() -> impl Strategy<Value = RangeInclusive<u16>> {
+    (1..=u16::MAX, 0..100_u16).prop_map(|(first, more)| first..=first.saturating_add(more))
+}
+
+fn any_request() -> impl Strategy<Value = Request> {
+    let origin = (any_address(), any::<u16>()).prop_map(SocketAddr::from);
+    ("\\PC{1,16}", any::<u16>(), origin).prop_map(|(service, port, origin)| Request {
+        service,
+        port,
+        origin,
+    })
+}
+
+/// A mapped IPv6 address is the IPv4 address that it maps, on the wire and in value.
+fn any_address() -> impl Strategy<Value = IpAddr> {
+    any::<IpAddr>().prop_map(|address| address.to_canonical())
+}
+
 fn any_services() -> impl Strategy<Value = Vec<CatalogueEntry>> {
     let protocol = prop_oneof![Just(TransportProtocol::Tcp), Just(TransportProtocol::Udp)];
     let entry =
-        ("\\PC{1,16}", protocol, any::<u16>()).prop_map(|(name, protocol, port)| CatalogueEntry {
+        ("\\PC{1,16}", protocol, any_ports()).prop_map(|(name, protocol, ports)| CatalogueEntry {
             name,
             protocol,
-            port,
+            ports,
         });
     proptest::collection::vec(entry, 0..5)
 }
 
 fn any_attached() -> impl Strategy<Value = Frame> {
-    // A mapped IPv6 address is the IPv4 address that it maps, on the wire and in value.
-    let address = any::<IpAddr>().prop_map(|address| address.to_canonical());
-    (any::<(u64, u64, u32, u32)>(), address, any_services()).prop_map(
+    (any::<(u64, u64, u32, u32)>(), any_address(), any_services()).prop_map(
         |((snapt, session, initial_limit, streams), virtual_ip, services)| {
             Frame::Attached(Attached {
                 snapt: Instance(snapt),
@@ -787,10 +816,10 @@ fn any_attached() -> impl Strategy<Value = Frame> {
 fn any_stream_frame() -> impl Strategy<Value = Frame> {
     let stream = any::<u64>().prop_map(StreamId);
     prop_oneof![
-        (any::<(u64, u64)>(), "\\PC{1,16}").prop_map(|((stream, floor), service)| Frame::Open {
+        (any::<(u64, u64)>(), any_request()).prop_map(|((stream, floor), request)| Frame::Open {
             stream: StreamId(stream),
             floor,
-            service
+            request
         }),
         any::<(u64, u64, u64)>().prop_map(|(stream, arrived, limit)| Frame::Received {
             stream: StreamId(stream),

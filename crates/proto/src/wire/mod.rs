@@ -14,7 +14,7 @@ pub use codec::{encode, encode_data_header};
 pub use decoder::{Decoder, Item};
 pub use frame::{
     Attach, Attached, CatalogueEntry, ClosedOld, Frame, Hello, Layer, OfferState, OfferedService,
-    RefusedCode, Renew, RenewEntry, Role, Trail, TransportProtocol,
+    RefusedCode, Renew, RenewEntry, Request, Role, Trail, TransportProtocol,
 };
 
 /// The protocol version that this code speaks, negotiated in HELLO.
@@ -32,6 +32,10 @@ pub const BODY_BYTES: usize = 64 * 1024;
 
 /// The most services in one catalogue: with names of [`NAME_BYTES`] they fit one body.
 pub const CATALOGUE_ENTRIES: usize = 512;
+
+/// The most ports that the services of one catalogue have together. Each is a socket for each address
+/// that is listened on: with two of these a tenth of the descriptors that a process may be held to.
+pub const CATALOGUE_PORTS: usize = 1024;
 
 /// The longest name of a service.
 pub const NAME_BYTES: usize = 64;

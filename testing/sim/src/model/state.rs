@@ -11,12 +11,13 @@ use handover_proto::session::{
 };
 use handover_proto::step::{Step, StepTrail};
 use handover_proto::stream::{Accepted, CreditPool, PeerMisbehaved, Streams};
-use handover_proto::wire::{CatalogueEntry, Frame, TransportProtocol};
+use handover_proto::wire::Frame;
 use handover_proto::{CnaptId, ConduitId, Instance, Instant, LinkNumber, Side, StreamId};
 
 use super::Configuration;
 use super::fold::Fold;
 use super::talk::Talk;
+use crate::application::service;
 use crate::trail::{may_begin, may_follow};
 
 /// The credit that a stream begins with, in bytes: one more, and the writer waits.
@@ -27,7 +28,6 @@ const POOL: u64 = u64::MAX / 2;
 
 const NOW: Instant = Instant::from_micros(1_000_000);
 const CNAPT: CnaptId = CnaptId([7; 32]);
-const SERVICE: &str = "app";
 const SIDES: [Side; 2] = [Side::Cnapt, Side::Snapt];
 
 /// One thing that can happen.
@@ -603,7 +603,7 @@ fn bugs(side: Side, world: &Configuration) -> Bugs {
 }
 
 fn new_cnapt(run: u8, world: &Configuration) -> Cnapt {
-    let mut streams = Streams::new(Side::Cnapt, [], pool());
+    let mut streams = Streams::new(Side::Cnapt, &[], pool());
     streams.set_bugs(bugs(Side::Cnapt, world));
     Cnapt::new(CNAPT, Instance(100 + u64::from(run)), Vec::new(), streams)
 }
@@ -614,11 +614,7 @@ fn new_snapt(run: u8, session: u8, world: &Configuration) -> Snapt {
         instance: Instance(200 + u64::from(run)),
         session: 1 + u64::from(session),
         virtual_ip: IpAddr::V4(Ipv4Addr::new(127, 77, 0, 1)),
-        services: vec![CatalogueEntry {
-            name: SERVICE.to_owned(),
-            protocol: TransportProtocol::Tcp,
-            port: 80,
-        }],
+        services: vec![service()],
         switch_timeout: std::time::Duration::from_secs(24 * 60 * 60),
     };
     let mut snapt = Snapt::new(options, pool());

@@ -8,9 +8,9 @@ use handover_proto::wire::{CatalogueEntry, OfferState, OfferedService};
 use handover_proto::{Side, StreamId};
 
 use super::watch::name;
-use super::{Broken, DECISION, Occurrence, SERVICE, World};
+use super::{Broken, DECISION, Occurrence, World};
 use crate::application::{
-    Application, Closing, Conversation, Ended, Key, Plan, content, first_wrong,
+    Application, Closing, Conversation, Ended, Key, Plan, content, first_wrong, request,
 };
 use crate::network::NetworkState;
 
@@ -423,7 +423,7 @@ impl World {
         acceptor_plan: Plan,
     ) -> Result<Key, Broken> {
         let now = self.now;
-        let opened = self.streams(side).open(SERVICE, now);
+        let opened = self.streams(side).open(request(), now);
         let stream = opened.map_err(|error| self.failure(error.to_string()))?;
         let key = Key {
             run: self.run_of(side),

@@ -14,18 +14,15 @@ use std::time::Duration;
 use handover_proto::bug::{Bug, Bugs};
 use handover_proto::session::{Cnapt, Event, NetworkId, Snapt, SnaptOptions};
 use handover_proto::stream::{CreditPool, Streams};
-use handover_proto::wire::{CatalogueEntry, Frame, TransportProtocol};
+use handover_proto::wire::Frame;
 use handover_proto::{CnaptId, ConduitId, Instance, Instant, LinkNumber, Side, StreamId};
 
-use crate::application::{Conversation, Key};
+use crate::application::{Conversation, Key, service};
 use crate::network::{Connection, Network};
 use crate::random::Random;
 
 use sleep::Sleep;
 use watch::Watch;
-
-/// The service that the simulated applications offer to each other.
-const SERVICE: &str = "app";
 
 /// How long a session is kept for a silent CNAPT.
 const SWITCH_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -483,7 +480,7 @@ impl World {
 const CNAPT: CnaptId = CnaptId([7; 32]);
 
 fn new_cnapt(run: usize, pools: &[CreditPool; 2]) -> Cnapt {
-    let streams = Streams::new(Side::Cnapt, [SERVICE.to_owned()], pools[0].clone());
+    let streams = Streams::new(Side::Cnapt, &[service()], pools[0].clone());
     Cnapt::new(CNAPT, Instance(100 + run as u64), vec![service()], streams)
 }
 
@@ -497,13 +494,4 @@ fn new_snapt(run: u64, session: u64, switch_timeout: Duration, pools: &[CreditPo
         switch_timeout,
     };
     Snapt::new(options, pools[1].clone())
-}
-
-/// The only service of either kind.
-fn service() -> CatalogueEntry {
-    CatalogueEntry {
-        name: SERVICE.to_owned(),
-        protocol: TransportProtocol::Tcp,
-        port: 80,
-    }
 }

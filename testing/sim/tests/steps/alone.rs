@@ -32,7 +32,7 @@ pub(crate) type Alone = fn(Option<Bug>) -> Result<bool, PeerMisbehaved>;
 //= docs/spec/unexpected.md#cnapt-star-21
 //= type=test
 pub(crate) fn the_cnapt_waits_for_all_redirected(bug: Option<Bug>) -> Result<bool, PeerMisbehaved> {
-    let streams = Streams::new(Side::Cnapt, [], CreditPool::default());
+    let streams = Streams::new(Side::Cnapt, &[], CreditPool::default());
     let mut cnapt = Cnapt::new(ID, CNAPT, Vec::new(), streams);
     cnapt.attach(NetworkId(0), NOW);
     cnapt.decision_suspended(NOW);
@@ -49,7 +49,7 @@ pub(crate) fn the_cnapt_waits_for_all_redirected(bug: Option<Bug>) -> Result<boo
     }
     attach_cnapt(&mut cnapt, 2, SECOND)?;
     cnapt.handle_frame(SECOND, &renew(2), NOW)?;
-    let Ok(stream) = cnapt.streams_mut().open("app", NOW) else {
+    let Ok(stream) = cnapt.streams_mut().open(handover_sim::request(), NOW) else {
         return Ok(false);
     };
     let said = transmit(cnapt.streams_mut(), SECOND);

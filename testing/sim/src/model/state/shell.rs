@@ -8,7 +8,8 @@ use handover_proto::stream::{Streams, Transmit, code};
 use handover_proto::wire::{Decoder, Frame, Item};
 use handover_proto::{ConduitId, Side, StreamId};
 
-use super::{Broken, Carried, NOW, SERVICE, State};
+use super::{Broken, Carried, NOW, State};
+use crate::application::request;
 use crate::model::Configuration;
 use crate::model::talk::{End, Ended, Talk};
 
@@ -198,7 +199,7 @@ impl State {
     pub(super) fn open(&mut self, kind: u8) -> Result<(), Broken> {
         let streams = self.cnapt.streams_mut();
         let stream = streams
-            .open(SERVICE, NOW)
+            .open(request(), NOW)
             .map_err(|error| error.to_string())?;
         self.talks.push(Talk::new(stream, self.run, kind));
         self.serve(Side::Cnapt, stream)?;
