@@ -3,6 +3,7 @@
 //! No byte of a stream passes here. The decision task is a part of this loop: which network to take
 //! when there is none; it is suspended during a switch (CNAPT-1) and woken after it (CNAPT-34).
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -11,23 +12,22 @@ use std::time::Duration;
 use handover_carrier::{Conduit, Connector};
 use handover_control::{
     COMMANDS_WAITING, Carrier, ClientState, ClientStatus, Command, Environment, Failure, Listener,
-    Networks as NetworkLines, Status, SwitchReply,
+    Networks as NetworkLines, Protocol, ServiceStatus, Status, SwitchReply,
 };
 use handover_network::{Watch, now};
 use handover_proto::session::{
     Cnapt, Event, Loss, NetworkId, Ordered, Output, Phase, SwitchReport,
 };
 use handover_proto::stream::{CreditPool, Streams};
-use handover_proto::wire::{RefusedCode, VERSION};
+use handover_proto::wire::{RefusedCode, TransportProtocol, VERSION};
 use handover_proto::{CnaptId, ConduitId, Instance, Instant, LinkNumber, Side};
-use handover_relay::{Hub, Seldom, Signals};
+use handover_relay::{EmulationSockets, Hub, Seldom, Signals};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use crate::config::{Config, Decision};
 use crate::dial::{self, Dialled, Path};
 use crate::history::{Ends, History};
-use crate::listeners::Listeners;
 use crate::networks::Networks;
 use crate::orders::{Orders, Waiting};
 use crate::servers::Servers;
@@ -74,7 +74,7 @@ struct Daemon {
     /// The network and address that carried last.
     carried: Option<(NetworkId, IpAddr)>,
     virtual_ip: Option<IpAddr>,
-    listeners: Listeners,
+    sockets: EmulationSockets<Cnapt>,
     listen_retry: Option<Instant>,
     orders: Orders,
     history: History,
@@ -138,7 +138,7 @@ impl Daemon {
         let servers = Servers::new(config.server.clone());
         networks.update(&watch.snapshot(), servers.current().ok());
         let daemon = Self {
-            listeners: Listeners::new(config.bind.clone(), Arc::clone(&hub)),
+            sockets: EmulationSockets::new(config.bind.clone(), Arc::clone(&hub)),
             config,
             hub,
             connector,
@@ -221,7 +221,7 @@ impl Daemon {
     fn woken(&mut self) {
         let now = now();
         if self.listen_retry.is_some_and(|at| at <= now) {
-            self.listen_retry = self.listeners.retry().then(|| now + LISTEN_RETRY);
+            self.listen_retry = self.sockets.retry().then(|| now + LISTEN_RETRY);
         }
         self.answer_settled(None);
         self.networks.forget_retries(now);
@@ -374,7 +374,7 @@ impl Daemon {
                 services,
             } => {
                 self.virtual_ip = Some(virtual_ip);
-                self.listeners.set(&services);
+                self.sockets.set(&services);
                 self.listen_retry = Some(now() + LISTEN_RETRY);
             }
             Event::Began { network } => {
@@ -485,7 +485,7 @@ impl Daemon {
             warn!("{error}");
             self.link = None;
             // An application would wait for minutes for what cannot come.
-            self.listeners.set(&[]);
+            self.sockets.set(&[]);
             for waiting in self.orders.take_all() {
                 waiting.send(Err(Failure::failed(describe(code))));
             }
@@ -624,10 +624,35 @@ impl Daemon {
             virtual_ip: self.virtual_ip,
             server: self.link.as_ref().map(|(_, path)| path.server),
             local_address: self.link.as_ref().map(|(_, path)| path.source),
-            services: self.listeners.status(),
+            services: services(&self.sockets),
             buffered_bytes: buffered,
         }
     }
+}
+
+/// The server's services, each with the places where applications find it.
+fn services(sockets: &EmulationSockets<Cnapt>) -> Vec<ServiceStatus> {
+    let mut services: BTreeMap<(u16, String), ServiceStatus> = BTreeMap::new();
+    for socket in sockets.iter() {
+        let service = &socket.service;
+        let status = services
+            .entry((*service.ports.start(), service.name.clone()))
+            .or_insert_with(|| ServiceStatus {
+                name: service.name.clone(),
+                protocol: match service.protocol {
+                    TransportProtocol::Tcp => Protocol::Tcp,
+                    TransportProtocol::Udp => Protocol::Udp,
+                },
+                port: *service.ports.start(),
+                listening: Vec::new(),
+                error: None,
+            });
+        match socket.error() {
+            None => status.listening.push(socket.address),
+            Some(error) => status.error = Some(format!("{}: {error}", socket.address)),
+        }
+    }
+    services.into_values().collect()
 }
 
 fn describe(code: RefusedCode) -> String {

@@ -11,7 +11,6 @@
 //! | `networks` | the networks, and which of them the decision task takes |
 //! | `servers` | where the server is, as its names were resolved |
 //! | `dial` | links and conduits over a given network |
-//! | `listeners` | the emulation sockets that client applications connect to |
 //! | `orders` | the user's orders to switch, and who waits for them |
 //! | `history` | the switches so far, and the trail of the last |
 
@@ -19,7 +18,6 @@ pub mod config;
 mod daemon;
 mod dial;
 mod history;
-mod listeners;
 mod networks;
 mod orders;
 mod servers;

@@ -17,7 +17,9 @@
 
 mod application;
 mod conduit;
+mod connect;
 mod contained;
+mod emulation;
 mod hub;
 mod read_buffer;
 mod seldom;
@@ -26,6 +28,7 @@ mod writer;
 
 pub use conduit::read_hello;
 pub use contained::is_in_a_session;
+pub use emulation::{EmulationSocket, EmulationSockets};
 pub use hub::{Hub, Session};
 pub use seldom::Seldom;
 pub use signals::Signals;

@@ -1,6 +1,8 @@
-//! The emulation sockets: where client applications find the server's services.
+//! The emulation sockets: where applications find the services of the other side.
 //!
-//! A port that is taken is a line in `status` and is tried again; it never stops the others.
+//! At the CNAPT they are the server's services, on loopback or on the address of a dedicated box; at the
+//! SNAPT the client's, on its virtual IP. A port that is taken is told and tried again; it never stops
+//! the others.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -8,87 +10,108 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use handover_control::{Protocol, ServiceStatus};
 use handover_network::{ensure_spare_descriptors, now};
-use handover_proto::session::Cnapt;
 use handover_proto::wire::{CatalogueEntry, Request, TransportProtocol};
-use handover_relay::{Hub, Seldom};
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
+use crate::hub::{Hub, Session};
+use crate::seldom::Seldom;
+
 /// After an error of the whole system, such as no descriptor left, accepting pauses: the error would
 /// come again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// One emulation socket, or why there is none.
 #[derive(Debug)]
-struct Listening {
-    service: CatalogueEntry,
-    address: SocketAddr,
-    state: Result<JoinHandle<()>, String>,
+pub struct EmulationSocket {
+    /// Whose it is.
+    pub service: CatalogueEntry,
+    /// Where it is.
+    pub address: SocketAddr,
+    task: io::Result<JoinHandle<()>>,
 }
 
-impl Drop for Listening {
+impl EmulationSocket {
+    /// Why applications cannot connect, if they cannot.
+    pub fn error(&self) -> Option<&io::Error> {
+        self.task.as_ref().err()
+    }
+}
+
+impl Drop for EmulationSocket {
     fn drop(&mut self) {
-        if let Ok(task) = &self.state {
+        if let Ok(task) = &self.task {
             task.abort();
         }
     }
 }
 
-/// One listener for each port of a service and address to bind to.
+/// One for each port of a service and address to bind to.
 #[derive(Debug)]
-pub(crate) struct Listeners {
+pub struct EmulationSockets<S> {
     bind: Vec<IpAddr>,
-    listening: BTreeMap<(u16, IpAddr), Listening>,
-    hub: Arc<Hub<Cnapt>>,
+    sockets: BTreeMap<(u16, IpAddr), EmulationSocket>,
+    hub: Arc<Hub<S>>,
 }
 
-impl Listeners {
-    pub(crate) fn new(bind: Vec<IpAddr>, hub: Arc<Hub<Cnapt>>) -> Self {
+impl<S: Session> EmulationSockets<S> {
+    /// None yet; they will be on each of the addresses in `bind`.
+    pub fn new(bind: Vec<IpAddr>, hub: Arc<Hub<S>>) -> Self {
         Self {
             bind,
-            listening: BTreeMap::new(),
+            sockets: BTreeMap::new(),
             hub,
         }
     }
 
-    /// The server's catalogue is this now.
-    pub(crate) fn set(&mut self, services: &[CatalogueEntry]) {
-        self.listening
+    /// The other side's services are these now.
+    pub fn set(&mut self, services: &[CatalogueEntry]) {
+        self.sockets
             .retain(|_, one| services.contains(&one.service));
         for service in services
             .iter()
             .filter(|one| one.protocol == TransportProtocol::Tcp)
         {
             for key in self.places(service) {
-                if !self.listening.contains_key(&key) {
-                    let listening = self.listen(service.clone(), key);
-                    if let Err(error) = &listening.state {
-                        warn!(service = %service.name, address = %listening.address, "cannot listen: {error}");
+                if !self.sockets.contains_key(&key) {
+                    let socket = self.listen(service.clone(), key);
+                    if let Some(error) = socket.error() {
+                        warn!(service = %service.name, address = %socket.address, "cannot listen: {error}");
                     }
-                    self.listening.insert(key, listening);
+                    self.sockets.insert(key, socket);
                 }
             }
         }
     }
 
     /// Tries again what could not be listened on. Says whether anything is still missing.
-    pub(crate) fn retry(&mut self) -> bool {
+    pub fn retry(&mut self) -> bool {
         let failed: Vec<(u16, IpAddr)> = self
-            .listening
+            .sockets
             .iter()
-            .filter(|(_, one)| one.state.is_err())
+            .filter(|(_, one)| one.task.is_err())
             .map(|(key, _)| *key)
             .collect();
         for key in &failed {
-            if let Some(old) = self.listening.remove(key) {
-                let listening = self.listen(old.service.clone(), *key);
-                self.listening.insert(*key, listening);
+            if let Some(old) = self.sockets.remove(key) {
+                let socket = self.listen(old.service.clone(), *key);
+                self.sockets.insert(*key, socket);
             }
         }
-        self.listening.values().any(|one| one.state.is_err())
+        self.is_incomplete()
+    }
+
+    /// Whether anything is missing.
+    pub fn is_incomplete(&self) -> bool {
+        self.sockets.values().any(|one| one.task.is_err())
+    }
+
+    /// All of them, by port.
+    pub fn iter(&self) -> impl Iterator<Item = &EmulationSocket> {
+        self.sockets.values()
     }
 
     fn places(&self, service: &CatalogueEntry) -> Vec<(u16, IpAddr)> {
@@ -98,45 +121,19 @@ impl Listeners {
             .collect()
     }
 
-    fn listen(&self, service: CatalogueEntry, (port, address): (u16, IpAddr)) -> Listening {
+    fn listen(&self, service: CatalogueEntry, (port, address): (u16, IpAddr)) -> EmulationSocket {
         let address = SocketAddr::new(address, port);
-        let state = bind(address).map(|listener| {
+        let task = bind(address).map(|listener| {
             info!(service = %service.name, %address, "listening");
-            tokio::spawn(accept(
-                listener,
-                service.name.clone(),
-                port,
-                Arc::clone(&self.hub),
-            ))
+            let hub = Arc::clone(&self.hub);
+            self.hub
+                .spawn(accept(listener, service.name.clone(), port, hub))
         });
-        Listening {
+        EmulationSocket {
             service,
             address,
-            state: state.map_err(|error| error.to_string()),
+            task,
         }
-    }
-
-    pub(crate) fn status(&self) -> Vec<ServiceStatus> {
-        let mut services: BTreeMap<(u16, String), ServiceStatus> = BTreeMap::new();
-        for one in self.listening.values() {
-            let status = services
-                .entry((*one.service.ports.start(), one.service.name.clone()))
-                .or_insert_with(|| ServiceStatus {
-                    name: one.service.name.clone(),
-                    protocol: match one.service.protocol {
-                        TransportProtocol::Tcp => Protocol::Tcp,
-                        TransportProtocol::Udp => Protocol::Udp,
-                    },
-                    port: *one.service.ports.start(),
-                    listening: Vec::new(),
-                    error: None,
-                });
-            match &one.state {
-                Ok(_) => status.listening.push(one.address),
-                Err(error) => status.error = Some(format!("{}: {error}", one.address)),
-            }
-        }
-        services.into_values().collect()
     }
 }
 
@@ -147,7 +144,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Every connection becomes a stream.
-async fn accept(listener: TcpListener, service: String, port: u16, hub: Arc<Hub<Cnapt>>) {
+async fn accept<S: Session>(listener: TcpListener, service: String, port: u16, hub: Arc<Hub<S>>) {
     let mut refusals = Seldom::default();
     loop {
         let refused = match listener.accept().await {
@@ -175,7 +172,7 @@ async fn accept(listener: TcpListener, service: String, port: u16, hub: Arc<Hub<
 /// # Errors
 ///
 /// If there is no room for it; the connection is reset then.
-fn serve(hub: &Arc<Hub<Cnapt>>, request: Request, socket: TcpStream) -> io::Result<()> {
+fn serve<S: Session>(hub: &Arc<Hub<S>>, request: Request, socket: TcpStream) -> io::Result<()> {
     // Until it has a task of its own, letting go of it is a reset.
     SockRef::from(&socket).set_linger(Some(Duration::ZERO))?;
     ensure_spare_descriptors(&socket)?;
@@ -189,6 +186,7 @@ fn serve(hub: &Arc<Hub<Cnapt>>, request: Request, socket: TcpStream) -> io::Resu
 mod tests {
     use std::net::Ipv4Addr;
 
+    use handover_proto::session::Cnapt;
     use handover_proto::stream::{CreditPool, STREAMS, Streams};
     use handover_proto::{CnaptId, Instance, Side};
     use tokio::io::AsyncReadExt as _;
