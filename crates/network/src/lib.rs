@@ -6,13 +6,16 @@
 //! - [`bound_tcp_socket`] binds to an interface *and* an address. The address alone is not enough: with
 //!   two default routes the kernel would send from the right address through the wrong interface.
 //! - [`ensure_spare_descriptors`] keeps the last descriptors for the connections between the modules.
+//! - A [`LocalAddress`] is one that the daemon gives to the host itself, where it may.
 //! - [`now`] is the one place where the time is read.
 //!
-//! Linux only. Nothing here needs a privilege.
+//! Linux only. Nothing here needs a privilege, but for [`LocalAddress`], without which others have to bring the
+//! address.
 
 mod clock;
 mod descriptors;
 mod interface;
+mod local_address;
 mod snapshot;
 mod socket;
 mod watch;
@@ -20,6 +23,7 @@ mod watch;
 pub use clock::now;
 pub use descriptors::{ensure_spare_descriptors, raise_descriptor_limit};
 pub use interface::{Interface, Kind};
+pub use local_address::LocalAddress;
 pub use snapshot::{Route, Snapshot, Unusable};
 pub use socket::bound_tcp_socket;
 pub use watch::Watch;

@@ -7,10 +7,12 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`config`] | what it is told |
+//! | `client_services` | what the client offers, on its virtual IP |
 //! | `daemon` | the event loop: arrivals, sessions, commands |
 //! | `session` | one CNAPT's session: its machine, its conduits, its connections to applications |
 //! | `virtual_ips` | which CNAPT has which virtual IP |
 
+mod client_services;
 pub mod config;
 mod daemon;
 mod session;

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{debug, error, info, warn};
 
+use crate::client_services::{ClientServices, RETRY};
 use crate::config::{ClientConfig, ServerService};
 
 /// What the daemon holds of a session. Dropping it ends the session's tasks.
@@ -149,7 +150,20 @@ async fn work(
     mut outputs: mpsc::UnboundedReceiver<Output>,
     released: mpsc::UnboundedSender<PublicKey>,
 ) {
-    while let Some(output) = outputs.recv().await {
+    let (client, hub) = (shared.client.clone(), Arc::clone(&shared.hub));
+    let mut services = ClientServices::new(client, shared.virtual_ip, hub).await;
+    let mut retry = tokio::time::interval(RETRY);
+    loop {
+        let output = tokio::select! {
+            output = outputs.recv() => output,
+            _ = retry.tick(), if services.is_incomplete() => {
+                if let Some(offered) = services.retry() {
+                    shared.hub.with(|machine, _| machine.offered(offered));
+                }
+                continue;
+            }
+        };
+        let Some(output) = output else { return };
         match output {
             Output::Connect { stream, request } => {
                 let connecting = connect(Arc::clone(&shared), stream, request);
@@ -163,8 +177,11 @@ async fn work(
                     return;
                 }
             }
-            Output::Offer { .. }
-            | Output::Wake(_)
+            Output::Offer { services: all } => {
+                let offered = services.offer(all);
+                shared.hub.with(|machine, _| machine.offered(offered));
+            }
+            Output::Wake(_)
             | Output::Look(_)
             | Output::Reset { .. }
             | Output::Close { .. }
@@ -202,10 +219,11 @@ async fn connect(shared: Arc<Shared>, stream: StreamId, request: Request) {
     }
 }
 
-/// To a target on this host from the client's virtual IP, so that the server application can tell
-/// clients apart; from wherever the system likes if that address is not there.
+/// From the client's virtual IP, if the target can answer to it, so that the server application can tell
+/// clients apart and connect back; from wherever the system likes if that address is not there.
 async fn connect_to(target: SocketAddr, virtual_ip: IpAddr) -> io::Result<TcpStream> {
-    if target.ip().is_loopback() && target.is_ipv4() == virtual_ip.is_ipv4() {
+    let answers = target.ip().is_loopback() || !virtual_ip.is_loopback();
+    if answers && target.is_ipv4() == virtual_ip.is_ipv4() {
         match bound_tcp_socket(None, virtual_ip) {
             Ok(socket) => {
                 ensure_spare_descriptors(&socket)?;

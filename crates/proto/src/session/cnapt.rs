@@ -927,7 +927,9 @@ impl Cnapt {
         if resends {
             self.streams.resend();
         }
+        //= docs/spec/planned.md#cnapt-27
         //= docs/spec/planned.md#cnapt-34
+        //= docs/spec/unexpected.md#cnapt-star-15
         //= docs/spec/unexpected.md#cnapt-star-23
         if self.take_by(switch, 34, 23, now) {
             self.streams.forward();
@@ -969,8 +971,10 @@ impl Cnapt {
             .link
             .as_ref()
             .map_or(now, |(_, link)| link.lost_since(now));
-        if !self.streams.bugs.has(Bug::NoEffect(Step::cnapt_star(2))) {
-            self.streams.stop_all_forwarding();
+        for (kind, step) in [(ServiceKind::Server, 2), (ServiceKind::Client, 3)] {
+            if !self.streams.bugs.has(Bug::NoEffect(Step::cnapt_star(step))) {
+                self.streams.stop_forwarding(kind);
+            }
         }
         self.close_conduits(Close::Reset);
         self.close_link(Close::Reset);

@@ -878,10 +878,8 @@ impl Snapt {
         match procedure {
             Procedure::Stepwise => self.end_other_links(control),
             Procedure::Starred => {
+                self.mark(Step::snapt_star(7), now);
                 //= docs/spec/unexpected.md#snapt-star-07
-                if self.take(Step::snapt_star(7), now) {
-                    self.streams.take_off(ServiceKind::Client);
-                }
                 //= docs/spec/unexpected.md#snapt-star-08
                 if self.take(Step::snapt_star(8), now) {
                     self.destroy_old(control);
@@ -914,7 +912,7 @@ impl Snapt {
 
     /// Every conduit of a lower number and every link but the new one end, with what is under way on them.
     fn destroy_old(&mut self, control: ConduitId) {
-        self.streams.take_off(ServiceKind::Server);
+        self.streams.take_off_conduits();
         let stale: Vec<ConduitId> = self.streams.numbered_below(self.number).collect();
         for conduit in stale {
             self.streams.close_conduit(conduit, Close::Reset);

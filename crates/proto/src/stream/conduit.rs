@@ -330,8 +330,7 @@ impl Streams {
         let old = stream.place.filter(|place| self.is_usable(*place, lane));
         let active = stream.active;
         if let Some(place) = old
-            && active
-            && lane.link != Some(place)
+            && (active && lane.link != Some(place) || stream.is_opening_on(place))
         {
             return Some(place);
         }

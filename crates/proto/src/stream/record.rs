@@ -123,6 +123,11 @@ impl Stream {
         self.opening == Opening::Confirmed
     }
 
+    /// Whether an OPEN on `conduit` waits for its answer: elsewhere everything would have to be said again.
+    pub(crate) fn is_opening_on(&self, conduit: ConduitId) -> bool {
+        matches!(self.opening, Opening::Sent { on: Some(on), .. } if on == conduit)
+    }
+
     /// Whether there is a frame to send on its place.
     pub(crate) fn has_work(&self) -> bool {
         !self.is_confirmed_or_opening()

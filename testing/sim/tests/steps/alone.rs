@@ -11,7 +11,8 @@ use handover_proto::stream::{
     CreditPool, INITIAL_LIMIT, PeerMisbehaved, STREAMS, Streams, Transmit,
 };
 use handover_proto::wire::{Attach, Attached, ClosedOld, Frame, Hello, Renew, Role, VERSION};
-use handover_proto::{CnaptId, ConduitId, Instance, Instant, LinkNumber, Side};
+use handover_proto::{CnaptId, ConduitId, Instance, Instant, LinkNumber, Side, StreamId};
+use handover_sim::{request, service};
 
 const ID: CnaptId = CnaptId([9; 32]);
 const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -26,19 +27,23 @@ const SECOND: ConduitId = ConduitId(2);
 /// Says whether it holds of a machine, perhaps with a bug.
 pub(crate) type Alone = fn(Option<Bug>) -> Result<bool, PeerMisbehaved>;
 
-/// Between RENEW and ALL_REDIRECTED the CNAPT waits, and nothing that an application writes leaves.
+/// Between RENEW and ALL_REDIRECTED the CNAPT waits, and nothing that an application writes leaves, of either
+/// kind of service.
 //= docs/spec/planned.md#cnapt-33
 //= docs/spec/unexpected.md#cnapt-star-02
+//= docs/spec/unexpected.md#cnapt-star-03
 //= docs/spec/unexpected.md#cnapt-star-21
 //= type=test
 pub(crate) fn the_cnapt_waits_for_all_redirected(bug: Option<Bug>) -> Result<bool, PeerMisbehaved> {
-    let streams = Streams::new(Side::Cnapt, &[], CreditPool::default());
+    let streams = Streams::new(Side::Cnapt, &[service()], CreditPool::default());
     let mut cnapt = Cnapt::new(ID, CNAPT, Vec::new(), streams);
     cnapt.attach(NetworkId(0), NOW);
     cnapt.decision_suspended(NOW);
     attach_cnapt(&mut cnapt, 1, FIRST)?;
     cnapt.handle_frame(FIRST, &renew(1), NOW)?;
     cnapt.handle_frame(FIRST, &all_redirected(1), NOW)?;
+    let client_service = StreamId::new(Side::Snapt, 0);
+    cnapt.handle_frame(FIRST, &open(client_service), NOW)?;
     cnapt.streams_mut().set_bugs(bugs(bug, Side::Cnapt));
     if is_planned(bug) {
         plan_cnapt(&mut cnapt)?;
@@ -53,7 +58,9 @@ pub(crate) fn the_cnapt_waits_for_all_redirected(bug: Option<Bug>) -> Result<boo
         return Ok(false);
     };
     let said = transmit(cnapt.streams_mut(), SECOND);
-    cnapt.streams_mut().write(stream, "early".into());
+    for stream in [stream, client_service] {
+        cnapt.streams_mut().write(stream, "early".into());
+    }
     let waits = cnapt.phase() == Phase::AwaitAllRedirected && said > 0;
     let silent = transmit(cnapt.streams_mut(), SECOND) == 0;
     cnapt.handle_frame(SECOND, &all_redirected(2), NOW)?;
@@ -88,8 +95,10 @@ fn attach_cnapt(cnapt: &mut Cnapt, link: u32, control: ConduitId) -> Result<(), 
     cnapt.handle_frame(control, &Frame::Attached(attached), NOW)
 }
 
-/// Between the order to move and the CNAPT's RENEW the SNAPT waits.
+/// Between the order to move and the CNAPT's RENEW the SNAPT waits, and nothing that an application writes to a
+/// client service leaves.
 //= docs/spec/planned.md#snapt-20
+//= docs/spec/unexpected.md#snapt-star-03
 //= docs/spec/unexpected.md#snapt-star-12
 //= type=test
 pub(crate) fn the_snapt_waits_for_the_renewal(bug: Option<Bug>) -> Result<bool, PeerMisbehaved> {
@@ -129,9 +138,15 @@ pub(crate) fn the_snapt_waits_for_the_renewal(bug: Option<Bug>) -> Result<bool, 
     };
     attach_snapt(&mut snapt, 2, SECOND)?;
     snapt.handle_frame(SECOND, &order, NOW)?;
-    let waits = snapt.phase() == SnaptPhase::AwaitRenewal(procedure);
+    let said = transmit(snapt.streams_mut(), SECOND);
+    let Ok(stream) = snapt.streams_mut().open(request(), NOW) else {
+        return Ok(false);
+    };
+    snapt.streams_mut().write(stream, "early".into());
+    let waits = snapt.phase() == SnaptPhase::AwaitRenewal(procedure) && said > 0;
+    let silent = transmit(snapt.streams_mut(), SECOND) == 0;
     snapt.handle_frame(SECOND, &renew(2), NOW)?;
-    Ok(waits && snapt.phase() == SnaptPhase::Attached)
+    Ok(waits && silent && snapt.phase() == SnaptPhase::Attached)
 }
 
 fn attach_snapt(snapt: &mut Snapt, link: u32, control: ConduitId) -> Result<(), PeerMisbehaved> {
@@ -181,6 +196,14 @@ fn renew(number: u64) -> Frame {
 const fn all_redirected(number: u64) -> Frame {
     let complete = true;
     Frame::AllRedirected { number, complete }
+}
+
+fn open(stream: StreamId) -> Frame {
+    Frame::Open {
+        stream,
+        floor: 0,
+        request: request(),
+    }
 }
 
 /// How many bytes a conduit has to send.

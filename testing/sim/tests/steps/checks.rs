@@ -104,7 +104,9 @@ pub(crate) fn nothing_is_lost(seen: &Seen) -> bool {
 /// What had left its module when forwarding stopped is there after one way, or two if it had to wait for
 /// room. From then on nothing more comes to an application before the end of the switch.
 //= docs/spec/planned.md#cnapt-02
+//= docs/spec/planned.md#cnapt-03
 //= docs/spec/planned.md#snapt-02
+//= docs/spec/planned.md#snapt-03
 //= type=test
 pub(crate) fn nothing_is_forwarded_in_between(seen: &Seen) -> bool {
     let stops = [
@@ -175,6 +177,25 @@ pub(crate) fn the_decision_task_is_waited_for(seen: &Seen) -> bool {
     wait.is_some() && wait.map(|wait| wait + bound::SUSPENSION) == next
 }
 
+/// Once client services are said to be ready for redirection, none has a place on the old link.
+//= docs/spec/planned.md#cnapt-16
+//= docs/spec/planned.md#snapt-13
+//= docs/spec/unexpected.md#cnapt-star-09
+//= type=test
+pub(crate) fn client_services_leave_the_old_link(seen: &Seen) -> bool {
+    let left = |side: Side, when: &dyn Fn(&Moment) -> bool| {
+        seen.first(when)
+            .is_some_and(|one| !one.client_services[side as usize])
+    };
+    match seen.report.procedure {
+        Procedure::Stepwise => {
+            left(Side::Cnapt, &|one| one.cnapt == Phase::AwaitServerServices)
+                && left(Side::Snapt, &|one| one.snapt == SnaptPhase::AwaitStep2)
+        }
+        Procedure::Starred => left(Side::Cnapt, &|one| one.cnapt == Phase::AwaitControl),
+    }
+}
+
 //= docs/spec/planned.md#cnapt-17
 //= type=test
 pub(crate) fn no_spare_is_open_when_the_snapt_is_told(seen: &Seen) -> bool {
@@ -195,6 +216,7 @@ pub(crate) fn no_old_conduit_is_open_when_the_new_link_is_made(seen: &Seen) -> b
 /// But for the control channel, which the CNAPT closes.
 //= docs/spec/planned.md#snapt-14
 //= docs/spec/unexpected.md#snapt-star-02
+//= docs/spec/unexpected.md#snapt-star-07
 //= docs/spec/unexpected.md#snapt-star-08
 //= type=test
 pub(crate) fn the_snapt_closes_its_old_conduits(seen: &Seen) -> bool {

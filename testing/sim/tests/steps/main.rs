@@ -19,10 +19,11 @@ use handover_proto::step::{Sequence, Step};
 
 use alone::{Alone, the_cnapt_waits_for_all_redirected, the_snapt_waits_for_the_renewal};
 use checks::{
-    Check, it_is_planned_and_done, no_bound_is_met, no_byte_comes_twice,
-    no_old_conduit_is_open_when_the_new_link_is_made, no_spare_is_open_when_the_snapt_is_told,
-    no_step_comes_before_its_cause, nothing_is_forwarded_in_between, nothing_is_lost,
-    the_decision_task_is_waited_for, the_snapt_closes_its_old_conduits, the_trails_are_the_specs,
+    Check, client_services_leave_the_old_link, it_is_planned_and_done, no_bound_is_met,
+    no_byte_comes_twice, no_old_conduit_is_open_when_the_new_link_is_made,
+    no_spare_is_open_when_the_snapt_is_told, no_step_comes_before_its_cause,
+    nothing_is_forwarded_in_between, nothing_is_lost, the_decision_task_is_waited_for,
+    the_snapt_closes_its_old_conduits, the_trails_are_the_specs,
     what_was_under_way_arrives_by_the_old_link,
 };
 use scenarios::{
@@ -70,6 +71,7 @@ const PLANNED: Checks = named![Check:
     it_is_planned_and_done, nothing_is_lost, nothing_is_forwarded_in_between,
     what_was_under_way_arrives_by_the_old_link, no_byte_comes_twice,
     no_old_conduit_is_open_when_the_new_link_is_made, the_snapt_closes_its_old_conduits,
+    client_services_leave_the_old_link,
 ];
 
 /// And of an unexpected one.
@@ -94,6 +96,7 @@ const WITH_FRAMES_BEGUN: Checks = named![Check: no_bound_is_met, it_is_planned_a
 
 const WITH_OLD_LINK_CLOSED: Checks = named![Check:
     no_bound_is_met, no_old_conduit_is_open_when_the_new_link_is_made,
+    client_services_leave_the_old_link,
 ];
 
 const ALONE: &[(&str, Alone)] = named![Alone:

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use handover_proto::bug::Bug;
 use handover_proto::session::{Phase, SnaptPhase, SwitchReport, bound};
+use handover_proto::stream::ServiceKind;
 use handover_proto::{ConduitId, Instant, Side};
 use handover_sim::{Broken, Key, Plan, World};
 
@@ -31,6 +32,8 @@ pub(crate) struct Moment {
     pub(crate) written: [u64; 2],
     /// And read.
     pub(crate) read: [u64; 2],
+    /// Whether streams of client services may have a place on a link, by side.
+    pub(crate) client_services: [bool; 2],
 }
 
 /// A switch that ended.
@@ -61,6 +64,7 @@ pub(crate) type Scenario = fn(Option<Bug>) -> Result<Seen, Broken>;
 //= docs/spec/planned.md#cnapt-05
 //= docs/spec/planned.md#cnapt-09
 //= docs/spec/planned.md#cnapt-24
+//= docs/spec/planned.md#cnapt-31
 //= docs/spec/planned.md#cnapt-32
 //= docs/spec/planned.md#cnapt-34
 //= docs/spec/planned.md#snapt-05
@@ -174,6 +178,7 @@ pub(crate) fn planned_then_given_up(bug: Option<Bug>) -> Result<Seen, Broken> {
 //= docs/spec/unexpected.md#cnapt-star-06
 //= docs/spec/unexpected.md#cnapt-star-16
 //= docs/spec/unexpected.md#cnapt-star-17
+//= docs/spec/unexpected.md#cnapt-star-19
 //= docs/spec/unexpected.md#cnapt-star-20
 //= docs/spec/unexpected.md#cnapt-star-23
 //= docs/spec/unexpected.md#snapt-star-01
@@ -245,7 +250,7 @@ impl Stage {
         })
     }
 
-    /// Echoes, an upload and a download that last longer than any switch here.
+    /// Of either kind of service echoes, an upload and a download that last longer than any switch here.
     fn loaded(bug: Option<Bug>) -> Result<Self, Broken> {
         let mut stage = Self::idle(bug)?;
         let long = Plan::send(400_000).paced(4_000, Duration::from_millis(10));
@@ -255,7 +260,9 @@ impl Stage {
             (Plan::send(100), long),
             (long, Plan::send(100)),
         ] {
-            stage.keys.push(stage.world.open(client, server)?);
+            for side in [Side::Cnapt, Side::Snapt] {
+                stage.keys.push(stage.world.open_at(side, client, server)?);
+            }
         }
         stage.world.run_for(Duration::from_millis(300))?;
         stage.old = stage.world.open_conduits(Side::Cnapt);
@@ -328,5 +335,7 @@ fn moment(world: &World, keys: &[Key], old: &[ConduitId]) -> Moment {
         old: sides.map(open),
         written: sides.map(written),
         read: sides.map(|side| keys.iter().map(|key| world.received(*key, side)).sum()),
+        client_services: [world.cnapt.streams(), world.snapt.streams()]
+            .map(|streams| streams.place_of(ServiceKind::Client).is_some()),
     }
 }
