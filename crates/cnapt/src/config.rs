@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use handover_carrier::{PrivateKey, PublicKey};
-use handover_proto::wire::TransportProtocol;
+
+pub use handover_relay::Service;
 
 /// Everything that a CNAPT is told.
 #[derive(Clone, Debug)]
@@ -33,8 +34,9 @@ pub struct Config {
     pub decision: Decision,
     /// The networks in order of preference; empty: every usable interface is one, named after itself.
     pub networks: Vec<NetworkConfig>,
-    /// Services of applications on the device, for applications at the server (R5).
-    pub services: Vec<ClientService>,
+    /// Services of applications on the device, for applications at the server (R5). Names differ, and ports of
+    /// one protocol are of one service.
+    pub services: Vec<Service>,
 }
 
 /// One way to name the server: a host and a port.
@@ -108,19 +110,6 @@ pub enum Standby {
     Yes,
     /// Never.
     No,
-}
-
-/// One service of an application on the device.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientService {
-    /// Its name.
-    pub name: String,
-    /// What it speaks.
-    pub protocol: TransportProtocol,
-    /// Where its application listens.
-    pub target: SocketAddr,
-    /// Its port on the virtual IP at the server.
-    pub port: NonZeroU16,
 }
 
 /// The text names no host and port.

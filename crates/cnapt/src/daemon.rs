@@ -21,7 +21,7 @@ use handover_proto::session::{
 use handover_proto::stream::{CreditPool, Streams};
 use handover_proto::wire::{RefusedCode, TransportProtocol, VERSION};
 use handover_proto::{CnaptId, ConduitId, Instance, Instant, LinkNumber, Side};
-use handover_relay::{EmulationSockets, Hub, Seldom, Signals};
+use handover_relay::{EmulationSockets, Hub, Seldom, Service, Signals};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
@@ -133,7 +133,12 @@ impl Daemon {
         let id = CnaptId(config.key.public_key().id());
         let streams = Streams::new(Side::Cnapt, &[], CreditPool::default());
         let instance = Instance(handover_carrier::random_u64());
-        let (hub, outputs) = Hub::new(Cnapt::new(id, instance, Vec::new(), streams), now);
+        let offered = config
+            .services
+            .iter()
+            .map(Service::catalogue_entry)
+            .collect();
+        let (hub, outputs) = Hub::new(Cnapt::new(id, instance, offered, streams), now);
         let mut networks = Networks::new(config.networks.clone());
         let servers = Servers::new(config.server.clone());
         networks.update(&watch.snapshot(), servers.current().ok());

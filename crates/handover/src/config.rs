@@ -7,6 +7,7 @@
 mod client;
 mod document;
 mod server;
+mod service;
 
 #[cfg(test)]
 mod tests;

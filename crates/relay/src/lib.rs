@@ -23,6 +23,7 @@ mod emulation;
 mod hub;
 mod read_buffer;
 mod seldom;
+mod service;
 mod signals;
 mod writer;
 
@@ -31,4 +32,5 @@ pub use contained::is_in_a_session;
 pub use emulation::{EmulationSocket, EmulationSockets};
 pub use hub::{Hub, Session};
 pub use seldom::Seldom;
+pub use service::Service;
 pub use signals::Signals;

@@ -7,13 +7,12 @@ mod ports;
 mod prefix;
 
 use std::net::{IpAddr, SocketAddr};
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use handover_carrier::{PrivateKey, PublicKey};
-use handover_proto::wire::TransportProtocol;
 
+pub use handover_relay::Service;
 pub use ports::{ParsePortSetError, PortSet};
 pub use prefix::{ParsePrefixError, Prefix};
 
@@ -33,7 +32,7 @@ pub struct Config {
     /// Who may attach. Names, keys and virtual IPs differ.
     pub clients: Vec<ClientConfig>,
     /// What clients can reach. Names differ, and ports of one protocol are of one service.
-    pub services: Vec<ServerService>,
+    pub services: Vec<Service>,
 }
 
 /// One client that may attach.
@@ -47,27 +46,4 @@ pub struct ClientConfig {
     pub virtual_ip: Option<IpAddr>,
     /// The ports on which it may offer services at its virtual IP.
     pub services: PortSet,
-}
-
-/// One service that the SNAPT reaches for its clients.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerService {
-    /// Its name, under which clients ask for it.
-    pub name: String,
-    /// What it speaks.
-    pub protocol: TransportProtocol,
-    /// Where the server application listens: for the first of `ports`, and for the others as far behind it.
-    pub target: SocketAddr,
-    /// Where client applications find it: never port 0, never none, and never beyond the target's last port.
-    pub ports: RangeInclusive<u16>,
-}
-
-impl ServerService {
-    /// Where the server application listens for `port`, which is one of the service's.
-    #[must_use]
-    pub fn target_of(&self, port: u16) -> SocketAddr {
-        let behind = port.saturating_sub(*self.ports.start());
-        let target = self.target.port().saturating_add(behind);
-        SocketAddr::new(self.target.ip(), target)
-    }
 }

@@ -13,7 +13,7 @@ use handover_control::{
 use handover_proto::stream::CreditPool;
 use handover_proto::wire::{CatalogueEntry, Hello};
 use handover_proto::{CnaptId, Instance};
-use handover_relay::read_hello;
+use handover_relay::{Service, read_hello};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tracing::{debug, info};
@@ -164,11 +164,7 @@ impl Daemon {
         let catalogue = config
             .services
             .iter()
-            .map(|service| CatalogueEntry {
-                name: service.name.clone(),
-                protocol: service.protocol,
-                ports: service.ports.clone(),
-            })
+            .map(Service::catalogue_entry)
             .collect();
         Self {
             config,

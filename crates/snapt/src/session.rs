@@ -12,14 +12,14 @@ use handover_proto::session::{Event, Output, Snapt, SnaptOptions, SnaptPhase};
 use handover_proto::stream::{CreditPool, code};
 use handover_proto::wire::{Hello, Request, VERSION};
 use handover_proto::{ConduitId, StreamId};
-use handover_relay::{Hub, Seldom};
+use handover_relay::{Hub, Seldom, Service};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{debug, error, info, warn};
 
 use crate::client_services::{ClientServices, RETRY};
-use crate::config::{ClientConfig, ServerService};
+use crate::config::ClientConfig;
 
 /// What the daemon holds of a session. Dropping it ends the session's tasks.
 pub(crate) struct Session {
@@ -32,7 +32,7 @@ struct Shared {
     hub: Arc<Hub<Snapt>>,
     client: ClientConfig,
     virtual_ip: IpAddr,
-    services: Vec<ServerService>,
+    services: Vec<Service>,
     /// Where each conduit comes from.
     peers: Mutex<BTreeMap<ConduitId, SocketAddr>>,
     address: Mutex<Option<SocketAddr>>,
@@ -45,7 +45,7 @@ impl Session {
         client: ClientConfig,
         options: SnaptOptions,
         pool: CreditPool,
-        services: Vec<ServerService>,
+        services: Vec<Service>,
         released: mpsc::UnboundedSender<PublicKey>,
     ) -> Self {
         let virtual_ip = options.virtual_ip;
@@ -195,17 +195,17 @@ async fn work(
 
 /// Connects to the server application for a stream that the CNAPT opened.
 async fn connect(shared: Arc<Shared>, stream: StreamId, request: Request) {
-    let target = shared
+    let service = shared
         .services
         .iter()
-        .find(|one| one.name == request.service)
-        .map(|one| one.target_of(request.port));
-    let Some(target) = target else {
+        .find(|one| one.name == request.service);
+    let Some(service) = service else {
         shared
             .hub
             .with(|machine, _| machine.streams_mut().abort(stream, code::UNKNOWN_SERVICE));
         return;
     };
+    let target = service.target_of(request.port);
     let connecting = connect_to(target, shared.virtual_ip);
     let served = shared.hub.connect_application(stream, connecting).await;
     if let Err(error) = served {

@@ -7,16 +7,11 @@ use handover_cnapt::config::{Carrier, Cost, Decision, NetworkConfig, ServerAddre
 use handover_control::{Environment, Role, default_path};
 
 use super::document::{ConfigError, Distinct, Document, Table, Value};
+use super::service::services;
 use super::{private_key, public_key};
 
 pub(super) fn read(document: &Document, environment: &Environment) -> Result<Config, ConfigError> {
     let root = document.root(KEYS)?;
-    if let Some(service) = root.tables("service", SERVICE_KEYS)?.first() {
-        return Err(service.error(
-            "is not possible yet: this version offers the server's services to the device, not the \
-             device's to the server; remove the table",
-        ));
-    }
     let key = private_key(&root.require("key")?)?;
     let server_key = root.require("server_key")?;
     let server_public_key = public_key(&server_key)?;
@@ -41,7 +36,7 @@ pub(super) fn read(document: &Document, environment: &Environment) -> Result<Con
         },
         decision: decision(root.get("decision"))?,
         networks: networks(&root)?,
-        services: Vec::new(),
+        services: services(&root)?,
     })
 }
 
@@ -145,8 +140,6 @@ const KEYS: &[&str] = &[
 ];
 
 const NETWORK_KEYS: &[&str] = &["name", "interface", "address", "cost", "standby"];
-
-const SERVICE_KEYS: &[&str] = &["name", "protocol", "target", "port"];
 
 const COSTS: &[(&str, Cost)] = &[
     ("free", Cost::Free),

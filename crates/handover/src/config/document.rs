@@ -9,7 +9,7 @@ use std::fmt::{self, Display};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::SocketAddr;
-use std::num::NonZeroU16;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -212,13 +212,25 @@ impl Value<'_> {
             .ok_or_else(|| self.expected(expected))
     }
 
-    /// A port number.
-    pub(crate) fn port(&self) -> Result<NonZeroU16, ConfigError> {
-        let port = self.value.get_ref().as_integer().and_then(|integer| {
+    /// A port number, or a range of them.
+    pub(crate) fn ports(&self) -> Result<RangeInclusive<u16>, ConfigError> {
+        let value = self.value.get_ref();
+        let number = value.as_integer().and_then(|integer| {
             let port = u16::from_str_radix(integer.as_str(), integer.radix()).ok()?;
-            NonZeroU16::new(port)
+            Some(port..=port)
         });
-        port.ok_or_else(|| self.expected("a port from 1 to 65535, without quotes"))
+        let range = value.as_str().and_then(|text| {
+            let (first, last) = text.split_once('-')?;
+            Some(first.trim().parse().ok()?..=last.trim().parse().ok()?)
+        });
+        number
+            .or(range)
+            .filter(|ports| *ports.start() > 0 && !ports.is_empty())
+            .ok_or_else(|| {
+                self.expected(
+                    "a port from 1 to 65535, without quotes, or a range such as \"10000-10100\"",
+                )
+            })
     }
 
     /// An address and a port, neither of which is left to the operating system.
@@ -315,13 +327,20 @@ impl<T: Ord> Distinct<T> {
 
     /// Notes `item`, which `value` says, or complains that an earlier line has said it.
     pub(crate) fn insert(&mut self, item: T, value: &Value<'_>) -> Result<(), ConfigError> {
+        self.insert_part(item, value, value.found())
+    }
+
+    /// Notes `item`, which is a part of what `value` says and is called `found` in a complaint.
+    pub(crate) fn insert_part(
+        &mut self,
+        item: T,
+        value: &Value<'_>,
+        found: impl Display,
+    ) -> Result<(), ConfigError> {
         let line = value.document.line(value.value.span().start);
         match self.lines.insert(item, line) {
             None => Ok(()),
-            Some(earlier) => {
-                let found = value.found();
-                Err(value.error(format!("{found} is taken by line {earlier}")))
-            }
+            Some(earlier) => Err(value.error(format!("{found} is taken by line {earlier}"))),
         }
     }
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use handover_carrier::PublicKey;
 use handover_control::{Environment, Role, default_path};
-use handover_proto::wire::{CATALOGUE_ENTRIES, NAME_BYTES, TransportProtocol};
 use handover_snapt::Config;
-use handover_snapt::config::{ClientConfig, PortSet, Prefix, ServerService};
+use handover_snapt::config::{ClientConfig, PortSet, Prefix};
 
 use super::document::{ConfigError, Distinct, Document, Table, Value};
+use super::service::services;
 use super::{private_key, public_key};
 
 pub(super) fn read(document: &Document, environment: &Environment) -> Result<Config, ConfigError> {
@@ -102,44 +102,6 @@ fn client(table: &Table<'_>, pool: Prefix) -> Result<ClientConfig, ConfigError> 
     })
 }
 
-fn services(root: &Table<'_>) -> Result<Vec<ServerService>, ConfigError> {
-    let (mut names, mut ports) = (Distinct::new(), Distinct::new());
-    let mut services = Vec::new();
-    for table in root.tables("service", SERVICE_KEYS)? {
-        let name = table.require("name")?;
-        let port = table.require("port")?;
-        let service = service(&table)?;
-        names.insert(service.name.clone(), &name)?;
-        ports.insert((service.protocol, *service.ports.start()), &port)?;
-        if services.len() == CATALOGUE_ENTRIES {
-            return Err(table.error(format!(
-                "is one too many: a server has at most {CATALOGUE_ENTRIES} services"
-            )));
-        }
-        services.push(service);
-    }
-    Ok(services)
-}
-
-fn service(table: &Table<'_>) -> Result<ServerService, ConfigError> {
-    let port = table.require("port")?.port()?.get();
-    Ok(ServerService {
-        name: table.require("name")?.name(NAME_BYTES)?,
-        protocol: protocol(&table.require("protocol")?)?,
-        target: table.require("target")?.socket_address()?,
-        ports: port..=port,
-    })
-}
-
-fn protocol(value: &Value<'_>) -> Result<TransportProtocol, ConfigError> {
-    match value.one_of(PROTOCOLS)? {
-        TransportProtocol::Tcp => Ok(TransportProtocol::Tcp),
-        TransportProtocol::Udp => {
-            Err(value.error("\"udp\" is not possible yet: this version carries \"tcp\" only"))
-        }
-    }
-}
-
 const KEYS: &[&str] = &[
     "listen",
     "key",
@@ -151,13 +113,6 @@ const KEYS: &[&str] = &[
 ];
 
 const CLIENT_KEYS: &[&str] = &["name", "key", "virtual_ip", "services"];
-
-const SERVICE_KEYS: &[&str] = &["name", "protocol", "target", "port"];
-
-const PROTOCOLS: &[(&str, TransportProtocol)] = &[
-    ("tcp", TransportProtocol::Tcp),
-    ("udp", TransportProtocol::Udp),
-];
 
 /// A laptop that sleeps over night, or a vehicle over a day's stop, finds its sessions again.
 const SWITCH_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);

@@ -36,6 +36,12 @@ fn a_full_server_configuration_is_read() {
             protocol = "tcp"
             target = "127.0.0.1:8080"
             port = 8080
+
+            [[service]]
+            name = "rtp"
+            protocol = "tcp"
+            target = "127.0.0.1:20000"
+            port = "10000-10100"
             "#
         ))
         .unwrap();
@@ -51,6 +57,8 @@ fn a_full_server_configuration_is_read() {
     assert_eq!(config.clients[1].virtual_ip, None);
     assert_eq!(config.clients[1].services.to_string(), "80, 9000-9200");
     assert_eq!(config.services[0].target, "127.0.0.1:8080".parse().unwrap());
+    assert_eq!(config.services[0].ports, 8080..=8080);
+    assert_eq!(config.services[1].ports, 10_000..=10_100);
 }
 
 #[test]
@@ -104,6 +112,12 @@ fn a_full_client_configuration_is_read() {
             address = "10.1.0.2"
             cost = "metered"
             standby = "yes"
+
+            [[service]]
+            name = "agent"
+            protocol = "tcp"
+            target = "127.0.0.1:9000"
+            port = 9001
             "#
         ))
         .unwrap();
@@ -125,6 +139,12 @@ fn a_full_client_configuration_is_read() {
     );
     assert_eq!(config.networks[1].cost, Cost::Metered);
     assert_eq!(config.networks[1].standby, Standby::Yes);
+    let service = &config.services[0];
+    assert_eq!(
+        (service.name.as_str(), &service.ports),
+        ("agent", &(9001..=9001))
+    );
+    assert_eq!(service.target, "127.0.0.1:9000".parse().unwrap());
 }
 
 #[test]
@@ -209,9 +229,8 @@ fn each_mistake_in_a_client_configuration_is_named() {
             "8: [[network]] name: \"wifi\" is taken by line 5",
         ),
         (
-            "[[service]]\nname = \"agent\"\nprotocol = \"tcp\"\ntarget = \"127.0.0.1:9000\"\nport = 9000",
-            "4: [[service]] is not possible yet: this version offers the server's services to the device, not the \
-             device's to the server; remove the table",
+            "[[service]]\nname = \"agent\"\nprotocol = \"tcp\"\ntarget = \"127.0.0.1:9000\"",
+            "4: [[service]] port: missing",
         ),
     ] {
         let error = place.client(&format!("{CLIENT}{added}\n")).unwrap_err();
@@ -248,7 +267,7 @@ fn each_mistake_in_a_server_configuration_is_named() {
         ),
         (
             service.replace("port = 80", "port = \"80\""),
-            "7: [[service]] port: expected a port from 1 to 65535, without quotes, found \"80\"",
+            "7: [[service]] port: expected a port from 1 to 65535, without quotes, or a range such as \"10000-10100\", found \"80\"",
         ),
         (
             format!("{service}{service}"),
@@ -260,11 +279,11 @@ fn each_mistake_in_a_server_configuration_is_named() {
         ),
         (
             service.replace("port = 80", "port = 0"),
-            "7: [[service]] port: expected a port from 1 to 65535, without quotes, found 0",
+            "7: [[service]] port: expected a port from 1 to 65535, without quotes, or a range such as \"10000-10100\", found 0",
         ),
         (
             service.replace("port = 80", "port = 65536"),
-            "7: [[service]] port: expected a port from 1 to 65535, without quotes, found 65536",
+            "7: [[service]] port: expected a port from 1 to 65535, without quotes, or a range such as \"10000-10100\", found 65536",
         ),
         (
             service.replace("127.0.0.1:80", "localhost:80"),
@@ -281,6 +300,48 @@ fn each_mistake_in_a_server_configuration_is_named() {
         ),
     ] {
         let error = place.server(&format!("{SERVER}{added}\n")).unwrap_err();
+        assert_eq!(place.complaint(&error), complaint, "{added}");
+    }
+}
+
+#[test]
+fn each_mistake_about_ports_is_named() {
+    let place = Place::new("port_mistakes");
+    let service = |name: &str, target: u16, port: &str| {
+        format!(
+            "[[service]]\nname = \"{name}\"\nprotocol = \"tcp\"\ntarget = \"127.0.0.1:{target}\"\nport = {port}\n"
+        )
+    };
+    for (added, complaint) in [
+        (
+            service("one", 1, "\"9200-9000\""),
+            "7: [[service]] port: expected a port from 1 to 65535, without quotes, or a range such as \
+             \"10000-10100\", found \"9200-9000\"",
+        ),
+        (
+            service("one", 1, "\"0-10\""),
+            "7: [[service]] port: expected a port from 1 to 65535, without quotes, or a range such as \
+             \"10000-10100\", found \"0-10\"",
+        ),
+        (
+            service("one", 1, "\"8000-8010\"") + &service("two", 1, "8010"),
+            "12: [[service]] port: 8010 is taken by line 7",
+        ),
+        (
+            service("one", 1, "8005") + &service("two", 1, "\"8000-8010\""),
+            "12: [[service]] port: 8005 is taken by line 7",
+        ),
+        (
+            service("one", 65_530, "\"8000-8006\""),
+            "6: [[service]] target: the range of `port` goes on to port 65536 here: the highest is 65535",
+        ),
+        (
+            service("one", 1, "\"1001-2000\"") + &service("two", 1, "\"3001-3025\""),
+            "12: [[service]] port: makes it 1025 ports with those above, and all services together have at most \
+             1024, since each takes sockets: give fewer",
+        ),
+    ] {
+        let error = place.server(&format!("{SERVER}{added}")).unwrap_err();
         assert_eq!(place.complaint(&error), complaint, "{added}");
     }
 }
