@@ -19,9 +19,11 @@ use handover_proto::session::{
     Cnapt, Event, Loss, NetworkId, Ordered, Output, Phase, SwitchReport,
 };
 use handover_proto::stream::{CreditPool, Streams};
-use handover_proto::wire::{RefusedCode, TransportProtocol, VERSION};
+use handover_proto::wire::{
+    CatalogueEntry, OfferState, OfferedService, RefusedCode, TransportProtocol, VERSION,
+};
 use handover_proto::{CnaptId, ConduitId, Instance, Instant, LinkNumber, Side};
-use handover_relay::{EmulationSockets, Hub, Seldom, Service, Signals};
+use handover_relay::{EmulationSockets, Hub, Seldom, Service, Signals, Targets};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
@@ -75,6 +77,9 @@ struct Daemon {
     carried: Option<(NetworkId, IpAddr)>,
     virtual_ip: Option<IpAddr>,
     sockets: EmulationSockets<Cnapt>,
+    targets: Arc<Targets>,
+    /// What the SNAPT said last of the client services.
+    offered: Option<Vec<OfferedService>>,
     listen_retry: Option<Instant>,
     orders: Orders,
     history: History,
@@ -131,19 +136,19 @@ impl Daemon {
         let connector = Connector::new(&config.key, config.server_key)?;
         let watch = Watch::start().await.map_err(RunError::Watch)?;
         let id = CnaptId(config.key.public_key().id());
-        let streams = Streams::new(Side::Cnapt, &[], CreditPool::default());
+        let offers = config.services.iter().map(Service::catalogue_entry);
+        let offers: Vec<CatalogueEntry> = offers.collect();
+        let streams = Streams::new(Side::Cnapt, &offers, CreditPool::default());
         let instance = Instance(handover_carrier::random_u64());
-        let offered = config
-            .services
-            .iter()
-            .map(Service::catalogue_entry)
-            .collect();
-        let (hub, outputs) = Hub::new(Cnapt::new(id, instance, offered, streams), now);
+        let (hub, outputs) = Hub::new(Cnapt::new(id, instance, offers, streams), now);
+        let targets = Targets::new("client application".into(), config.services.clone(), None);
         let mut networks = Networks::new(config.networks.clone());
         let servers = Servers::new(config.server.clone());
         networks.update(&watch.snapshot(), servers.current().ok());
         let daemon = Self {
             sockets: EmulationSockets::new(config.bind.clone(), Arc::clone(&hub)),
+            targets: Arc::new(targets),
+            offered: None,
             config,
             hub,
             connector,
@@ -259,9 +264,12 @@ impl Daemon {
                 self.decide();
             }
             Output::Event(event) => self.take_event(event),
-            // A SNAPT opens no streams yet: there are no client services.
-            Output::Connect { .. }
-            | Output::Offer { .. }
+            Output::Connect { stream, request } => {
+                let (hub, targets) = (Arc::clone(&self.hub), Arc::clone(&self.targets));
+                let connecting = async move { targets.connect(&hub, stream, request).await };
+                self.hub.spawn(connecting);
+            }
+            Output::Offer { .. }
             | Output::Wake(_)
             | Output::Look(_)
             | Output::Reset { .. }
@@ -425,8 +433,8 @@ impl Daemon {
                 );
             }
             Event::Refused { code } => self.turned_away(code),
-            Event::Offered { .. }
-            | Event::TakenOver { .. }
+            Event::Offered { services } => self.take_offered(services),
+            Event::TakenOver { .. }
             | Event::Detached
             | Event::Redirected { .. }
             | Event::Released { .. } => {}
@@ -586,8 +594,22 @@ impl Daemon {
         })
     }
 
+    fn take_offered(&mut self, services: Vec<OfferedService>) {
+        let virtual_ip = self
+            .virtual_ip
+            .map_or_else(String::new, |ip| ip.to_string());
+        for one in &services {
+            let known = self.offered.iter().flatten().any(|old| old == one);
+            if let Some(reason) = refusal(one.state).filter(|_| !known) {
+                warn!(service = %one.name, virtual_ip, "not offered at the server: {reason}");
+            }
+        }
+        self.offered = Some(services);
+    }
+
     fn state(&self, phase: Phase, searching: bool) -> ClientState {
-        if phase == Phase::Attached {
+        let offers = self.config.services.is_empty() || self.offered.is_some();
+        if phase == Phase::Attached && offers {
             ClientState::Attached
         } else if phase == Phase::Refused || self.refused.is_some() {
             ClientState::Refused
@@ -658,6 +680,25 @@ fn services(sockets: &EmulationSockets<Cnapt>) -> Vec<ServiceStatus> {
         }
     }
     services.into_values().collect()
+}
+
+/// Why the server's applications cannot reach a client service, if they cannot.
+fn refusal(state: OfferState) -> Option<String> {
+    match state {
+        OfferState::Listening => None,
+        OfferState::NotAllowed { port } => Some(format!(
+            "the server's configuration does not allow this client port {port} (`services` of its [[client]])"
+        )),
+        OfferState::PortTaken { port } => {
+            Some(format!("another program at the server has port {port}"))
+        }
+        OfferState::NoAddress { port } => Some(format!(
+            "the server's host does not have the virtual IP (port {port}): its log says what to do"
+        )),
+        OfferState::Failed { port } => Some(format!(
+            "the server cannot listen on port {port}: its log says why"
+        )),
+    }
 }
 
 fn describe(code: RefusedCode) -> String {

@@ -1,37 +1,96 @@
-//! Connections to applications that offer a service, for streams that the other side has opened.
+//! Connections to the applications beside this module, for streams that the other side has opened.
 
-use std::future::Future;
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use handover_network::{bound_tcp_socket, ensure_spare_descriptors, now};
 use handover_proto::StreamId;
 use handover_proto::stream::code;
-use tokio::net::TcpStream;
+use handover_proto::wire::Request;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
+use tracing::{debug, warn};
 
 use crate::hub::{Hub, Session};
+use crate::seldom::Seldom;
+use crate::service::Service;
 
 /// How long an application may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-impl<S: Session> Hub<S> {
-    /// Serves `stream` by the connection that `connecting` makes.
-    ///
-    /// # Errors
-    ///
-    /// If there is none within ten seconds; the stream is aborted then.
-    pub async fn connect_application(
-        self: &Arc<Self>,
-        stream: StreamId,
-        connecting: impl Future<Output = io::Result<TcpStream>>,
-    ) -> io::Result<()> {
-        let connected = timeout(CONNECT_TIMEOUT, connecting).await;
-        let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        let served = connected.and_then(|socket| self.spawn_application(stream, socket));
-        if served.is_err() {
-            self.with(|machine, _| machine.streams_mut().abort(stream, code::CONNECT_FAILED));
+/// The services of the applications beside this module.
+#[derive(Debug)]
+pub struct Targets {
+    /// Whose they are, for the log: "server application", say.
+    whose: String,
+    services: Vec<Service>,
+    source: Option<IpAddr>,
+    /// Failures to connect, by service.
+    failures: Mutex<BTreeMap<String, Seldom>>,
+}
+
+impl Targets {
+    /// `services` of the applications that the log calls `whose`. They see connections from `source`, as
+    /// far as they can answer to it and the host has it.
+    pub fn new(whose: String, services: Vec<Service>, source: Option<IpAddr>) -> Self {
+        Self {
+            whose,
+            services,
+            source,
+            failures: Mutex::default(),
         }
-        served
     }
+
+    /// Serves `stream` by a connection to the application that `request` asks for; aborts it if there is
+    /// none within ten seconds.
+    pub async fn connect<S: Session>(&self, hub: &Arc<Hub<S>>, stream: StreamId, request: Request) {
+        let service = self.services.iter().find(|one| one.name == request.service);
+        let Some(service) = service else {
+            hub.with(|machine, _| machine.streams_mut().abort(stream, code::UNKNOWN_SERVICE));
+            return;
+        };
+        let target = service.target_of(request.port);
+        let connected = timeout(CONNECT_TIMEOUT, connect(target, self.source)).await;
+        let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let served = connected.and_then(|socket| hub.spawn_application(stream, socket));
+        if let Err(error) = served {
+            self.warn(&request.service, target, &error);
+            hub.with(|machine, _| machine.streams_mut().abort(stream, code::CONNECT_FAILED));
+        }
+    }
+
+    fn warn(&self, service: &str, target: SocketAddr, error: &io::Error) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_service = failures.entry(service.to_owned()).or_default();
+        if let Some(unsaid) = of_service.due(now()) {
+            warn!(service, %target, unsaid, "{}: {error}", self.whose);
+        }
+    }
+}
+
+/// From `source`, if the target can answer to it, so that the application can tell clients apart and
+/// connect back; from wherever the system likes if that address is not there.
+async fn connect(target: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+    let answers = |source: &IpAddr| {
+        let reaches = target.ip().is_loopback() || !source.is_loopback();
+        reaches && target.is_ipv4() == source.is_ipv4()
+    };
+    if let Some(source) = source.filter(answers) {
+        match bound_tcp_socket(None, source) {
+            Ok(socket) => {
+                ensure_spare_descriptors(&socket)?;
+                return socket.connect(target).await;
+            }
+            Err(error) => debug!(%source, "cannot connect from it: {error}"),
+        }
+    }
+    let socket = match target {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    ensure_spare_descriptors(&socket)?;
+    socket.connect(target).await
 }

@@ -28,6 +28,7 @@ mod signals;
 mod writer;
 
 pub use conduit::read_hello;
+pub use connect::Targets;
 pub use contained::is_in_a_session;
 pub use emulation::{EmulationSocket, EmulationSockets};
 pub use hub::{Hub, Session};

@@ -1,19 +1,17 @@
 //! One CNAPT's session: its machine, its conduits, its connections to applications.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use handover_carrier::{Conduit, PublicKey};
 use handover_control::{ServerClient, ServerClientState};
-use handover_network::{bound_tcp_socket, ensure_spare_descriptors, now};
+use handover_network::now;
+use handover_proto::ConduitId;
 use handover_proto::session::{Event, Output, Snapt, SnaptOptions, SnaptPhase};
-use handover_proto::stream::{CreditPool, code};
-use handover_proto::wire::{Hello, Request, VERSION};
-use handover_proto::{ConduitId, StreamId};
-use handover_relay::{Hub, Seldom, Service};
-use tokio::net::{TcpSocket, TcpStream};
+use handover_proto::stream::CreditPool;
+use handover_proto::wire::{Hello, VERSION};
+use handover_relay::{Hub, Seldom, Service, Targets};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{debug, error, info, warn};
@@ -32,12 +30,10 @@ struct Shared {
     hub: Arc<Hub<Snapt>>,
     client: ClientConfig,
     virtual_ip: IpAddr,
-    services: Vec<Service>,
+    targets: Arc<Targets>,
     /// Where each conduit comes from.
     peers: Mutex<BTreeMap<ConduitId, SocketAddr>>,
     address: Mutex<Option<SocketAddr>>,
-    /// Failures to connect, by service.
-    failures: Mutex<BTreeMap<String, Seldom>>,
 }
 
 impl Session {
@@ -50,14 +46,15 @@ impl Session {
     ) -> Self {
         let virtual_ip = options.virtual_ip;
         let (hub, outputs) = Hub::new(Snapt::new(options, pool), now);
+        let whose = format!("{}'s server application", client.name);
+        let targets = Targets::new(whose, services, Some(virtual_ip));
         let shared = Arc::new(Shared {
             hub: Arc::clone(&hub),
             client,
             virtual_ip,
-            services,
+            targets: Arc::new(targets),
             peers: Mutex::default(),
             address: Mutex::default(),
-            failures: Mutex::default(),
         });
         let watch = tokio::spawn(watch(Arc::clone(&shared), released.clone()));
         let timed = Arc::clone(&hub);
@@ -166,7 +163,8 @@ async fn work(
         let Some(output) = output else { return };
         match output {
             Output::Connect { stream, request } => {
-                let connecting = connect(Arc::clone(&shared), stream, request);
+                let (hub, targets) = (Arc::clone(&shared.hub), Arc::clone(&shared.targets));
+                let connecting = async move { targets.connect(&hub, stream, request).await };
                 shared.hub.spawn(connecting);
             }
             Output::Event(event) => {
@@ -191,53 +189,6 @@ async fn work(
             | Output::WakeDecision => {}
         }
     }
-}
-
-/// Connects to the server application for a stream that the CNAPT opened.
-async fn connect(shared: Arc<Shared>, stream: StreamId, request: Request) {
-    let service = shared
-        .services
-        .iter()
-        .find(|one| one.name == request.service);
-    let Some(service) = service else {
-        shared
-            .hub
-            .with(|machine, _| machine.streams_mut().abort(stream, code::UNKNOWN_SERVICE));
-        return;
-    };
-    let target = service.target_of(request.port);
-    let connecting = connect_to(target, shared.virtual_ip);
-    let served = shared.hub.connect_application(stream, connecting).await;
-    if let Err(error) = served {
-        let due = lock(&shared.failures)
-            .entry(request.service.clone())
-            .or_default()
-            .due(now());
-        if let Some(unsaid) = due {
-            warn!(client = %shared.client.name, service = request.service, %target, unsaid, "server application: {error}");
-        }
-    }
-}
-
-/// From the client's virtual IP, if the target can answer to it, so that the server application can tell
-/// clients apart and connect back; from wherever the system likes if that address is not there.
-async fn connect_to(target: SocketAddr, virtual_ip: IpAddr) -> io::Result<TcpStream> {
-    let answers = target.ip().is_loopback() || !virtual_ip.is_loopback();
-    if answers && target.is_ipv4() == virtual_ip.is_ipv4() {
-        match bound_tcp_socket(None, virtual_ip) {
-            Ok(socket) => {
-                ensure_spare_descriptors(&socket)?;
-                return socket.connect(target).await;
-            }
-            Err(error) => debug!(%virtual_ip, "cannot connect from it: {error}"),
-        }
-    }
-    let socket = match target {
-        SocketAddr::V4(_) => TcpSocket::new_v4(),
-        SocketAddr::V6(_) => TcpSocket::new_v6(),
-    }?;
-    ensure_spare_descriptors(&socket)?;
-    socket.connect(target).await
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

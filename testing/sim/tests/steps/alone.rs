@@ -54,7 +54,7 @@ pub(crate) fn the_cnapt_waits_for_all_redirected(bug: Option<Bug>) -> Result<boo
     }
     attach_cnapt(&mut cnapt, 2, SECOND)?;
     cnapt.handle_frame(SECOND, &renew(2), NOW)?;
-    let Ok(stream) = cnapt.streams_mut().open(handover_sim::request(), NOW) else {
+    let Ok(stream) = cnapt.streams_mut().open(request(), NOW) else {
         return Ok(false);
     };
     let said = transmit(cnapt.streams_mut(), SECOND);
