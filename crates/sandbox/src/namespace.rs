@@ -19,6 +19,7 @@ use std::{fs, io, thread};
 use nix::sched::{CloneFlags, unshare};
 
 use crate::NetworkError;
+use crate::administrator::Administrator;
 use crate::error::from_netlink;
 
 /// A host of the sandbox: a network namespace with its loopback interface up.
@@ -94,6 +95,14 @@ impl Namespace {
     /// Starts a program in the namespace.
     pub fn spawn(&self, mut command: Command) -> io::Result<Child> {
         self.run(move || command.spawn())
+    }
+
+    /// Starts a program that may change the namespace's network, as its root may: a firewall's tool, a VPN.
+    pub fn spawn_administrator(&self, mut command: Command) -> io::Result<Child> {
+        self.run(move || {
+            let _administrator = Administrator::begin()?;
+            command.spawn()
+        })
     }
 
     /// Sets a value under `/proc/sys/net`, for instance `("ipv4/ip_forward", "1")`.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use futures_util::TryStreamExt;
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkMessage};
-use netlink_packet_route::route::RouteMessage;
+use netlink_packet_route::route::{RouteMessage, RouteScope, RouteType};
 use rtnetlink::{
     AddressMessageBuilder, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
 };
@@ -26,11 +26,15 @@ pub struct Route {
 }
 
 impl Route {
-    /// The IPv4 default route over `interface`.
-    pub fn default_ipv4(gateway: Ipv4Addr, interface: &str, metric: u32) -> Self {
+    /// The default route over `interface`, of the gateway's family.
+    pub fn default_by(gateway: IpAddr, interface: &str, metric: u32) -> Self {
+        let everywhere = match gateway {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
         Self {
-            destination: (Ipv4Addr::UNSPECIFIED.into(), 0),
-            gateway: Some(gateway.into()),
+            destination: (everywhere, 0),
+            gateway: Some(gateway),
             interface: interface.to_owned(),
             metric: Some(metric),
         }
@@ -147,6 +151,22 @@ impl Namespace {
         })
     }
 
+    /// Makes every address of a range the host's own, without adding one: `ip route add local RANGE dev lo`.
+    pub fn add_local_range(&self, range: IpAddr, prefix_length: u8) -> Result<(), NetworkError> {
+        let action = format!("make {range}/{prefix_length} local");
+        self.netlink(action, move |netlink| async move {
+            let route = RouteMessageBuilder::<IpAddr>::new()
+                .destination_prefix(range, prefix_length)
+                .map_err(|error| rtnetlink::Error::InvalidNla(format!("{error}")))?
+                .output_interface(index_of(&netlink, "lo").await?)
+                .kind(RouteType::Local)
+                .scope(RouteScope::Host)
+                .table_id(TABLE_LOCAL)
+                .build();
+            netlink.route().add(route).execute().await
+        })
+    }
+
     fn change_link(&self, action: String, change: LinkMessage) -> Result<(), NetworkError> {
         self.netlink(action, |netlink| netlink.link().change(change).execute())
     }
@@ -174,3 +194,6 @@ fn address_message(index: u32, address: IpAddr, prefix_length: u8) -> AddressMes
             .build(),
     }
 }
+
+/// The kernel's table of its own addresses (rtnetlink(7)).
+const TABLE_LOCAL: u32 = 255;

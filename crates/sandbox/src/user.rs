@@ -4,7 +4,8 @@
 //! the machine. It is mapped to a user id other than 0, because sshd and PostgreSQL refuse to run as
 //! root, be it only the root of a namespace. The capabilities of the process itself stay, for it
 //! executes no other program; programs that it *starts* get none, as a non-root user's programs
-//! should: so whatever works in the sandbox works for an ordinary user.
+//! should: so whatever works in the sandbox works for an ordinary user. The exception asks for it by
+//! name: [`crate::Namespace::spawn_administrator`].
 //!
 //! Where real root meets a machine without user namespaces (a container, usually), a network namespace
 //! alone does as well, but for the programs that refuse root.

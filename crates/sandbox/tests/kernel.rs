@@ -5,7 +5,7 @@ use std::error::Error;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::thread;
 
 use handover_sandbox::{Entered, Namespace, Route, enter_user_namespace};
@@ -17,6 +17,9 @@ const NEAR: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 1, 0, 2));
 const FAR: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 1, 0, 1));
 /// On the far host's loopback interface: reached by a route only.
 const SERVICE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+
+/// Its bit in a set of capabilities (linux/capability.h).
+const CAP_NET_ADMIN: u64 = 1 << 12;
 
 fn main() {
     let mut arguments = Arguments::from_args();
@@ -43,6 +46,11 @@ fn main() {
             down_and_up,
         ),
         trial("a_removed_address_is_gone", removed_address),
+        trial("every_address_of_a_local_range_is_there", local_range),
+        trial(
+            "an_administrator_may_change_its_namespace_and_the_next_program_not",
+            administrator,
+        ),
         trial(
             "a_missing_interface_is_named_in_the_error",
             missing_interface,
@@ -108,7 +116,7 @@ fn follows_a_route() -> TestResult {
         .run(move || TcpStream::connect(target))
         .expect_err("there is no route yet");
     assert_eq!(before.kind(), ErrorKind::NetworkUnreachable);
-    let route = Route::default_ipv4(Ipv4Addr::new(10, 1, 0, 1), "cable0", 100);
+    let route = Route::default_by(FAR, "cable0", 100);
     near.add_route(&route)?;
     echoes(&near, &far, SERVICE)?;
     near.remove_route(&route)?;
@@ -138,6 +146,31 @@ fn removed_address() -> TestResult {
         .run(|| TcpListener::bind((NEAR, 0)))
         .expect_err("the address is gone");
     assert_eq!(error.kind(), ErrorKind::AddrNotAvailable);
+    Ok(())
+}
+
+fn local_range() -> TestResult {
+    let (near, far) = two_hosts()?;
+    far.add_local_range(IpAddr::from([10, 77, 0, 0]), 16)?;
+    near.add_route(&Route::default_by(FAR, "cable0", 100))?;
+    echoes(&near, &far, IpAddr::from([10, 77, 3, 4]))
+}
+
+fn administrator() -> TestResult {
+    let host = Namespace::new("host")?;
+    let effective = |program: fn(&Namespace, Command) -> std::io::Result<Child>| {
+        let mut cat = Command::new("cat");
+        cat.arg("/proc/self/status")
+            .stdout(std::process::Stdio::piped());
+        let output = program(&host, cat)?.wait_with_output()?;
+        let status = String::from_utf8(output.stdout)?;
+        let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+        let bits = u64::from_str_radix(line.ok_or("no capabilities")?.trim(), 16)?;
+        Ok::<_, Box<dyn Error>>(bits & CAP_NET_ADMIN != 0)
+    };
+    let before = effective(Namespace::spawn)?;
+    assert!(effective(Namespace::spawn_administrator)?);
+    assert_eq!(effective(Namespace::spawn)?, before);
     Ok(())
 }
 

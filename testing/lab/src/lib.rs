@@ -22,6 +22,8 @@ pub mod ladder;
 pub mod link;
 pub mod log;
 pub mod measure;
+pub mod nat;
+pub mod neighbour;
 pub mod openssh;
 pub mod payload;
 pub mod process;

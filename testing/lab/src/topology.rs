@@ -6,22 +6,29 @@
 //!     wwan0  10.2.0.2 ───────────────── 10.2.0.1  far-wwan0 ┴ lo 10.0.0.1
 //! ```
 //!
-//! The n-th network is 10.n.0.0/24. The device has a default route over each, the first the most
-//! preferred, as a laptop has; only sockets bound to an interface use the others. The server answers
-//! over the network whose address it is asked from. Its own address is on its loopback interface.
+//! The n-th network is 10.n.0.0/24, or 2001:db8:n::/64, or both. The device has a default route over each, the
+//! first the most preferred, as a laptop has; only sockets bound to an interface use the others. The server answers
+//! over the network whose address it is asked from. Its own addresses are on its loopback interface.
+//!
+//! A network may lie behind two routers that hide it, one at home and one of the provider: see [`crate::nat`]. Hosts
+//! beside the device and the server are [`crate::neighbour`]'s.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context, Result};
 use handover_sandbox::{Namespace, Route};
 
 use crate::link::{Conditions, EmulatedLink};
+use crate::nat::Nat;
 
-/// Where the server is, over whichever network.
+/// Where the server is, over whichever network that knows IPv4.
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 
-/// The prefix length of each network.
-const PREFIX: u8 = 24;
+/// Where the server is, over whichever network that knows IPv6.
+pub const SERVER_IPV6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+
+/// Addresses that need no check whether somebody else has them: it takes a second, and here nobody has.
+const NO_DUPLICATES: (&str, &str) = ("ipv6/conf/default/accept_dad", "0");
 
 /// What the first network's default route costs; each further one costs as much more.
 const METRIC_STEP: u32 = 100;
@@ -57,10 +64,22 @@ pub struct Topology {
 struct Network {
     name: String,
     far_name: String,
-    address: Ipv4Addr,
+    /// One of each family that it knows.
+    addresses: Vec<IpAddr>,
     metric: u32,
     /// `None` for a cable.
     link: Option<EmulatedLink>,
+    /// The routers on the way to the server, from the device on.
+    nats: Vec<Nat>,
+}
+
+/// A version of the Internet Protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// With a server at [`SERVER`].
+    Ipv4,
+    /// With a server at [`SERVER_IPV6`].
+    Ipv6,
 }
 
 impl Topology {
@@ -71,11 +90,13 @@ impl Topology {
             device: Namespace::new("device")?,
             server: Namespace::new("server")?,
         };
-        for (name, value) in BUFFERS {
-            topology.device.set_sysctl(name, value)?;
-            topology.server.set_sysctl(name, value)?;
+        for host in [&topology.device, &topology.server] {
+            for (name, value) in BUFFERS.into_iter().chain([NO_DUPLICATES]) {
+                host.set_sysctl(name, value)?;
+            }
         }
         topology.server.add_address("lo", SERVER.into(), 32)?;
+        topology.server.add_address("lo", SERVER_IPV6.into(), 128)?;
         for (name, medium) in networks {
             topology.add_network(name, *medium)?;
         }
@@ -84,34 +105,86 @@ impl Topology {
 
     /// Adds one more network and puts it up.
     pub fn add_network(&mut self, name: &str, medium: Medium) -> Result<()> {
-        let number = u8::try_from(self.networks.len() + 1).context("too many networks")?;
+        self.add_network_with(name, medium, &[Family::Ipv4])
+    }
+
+    /// As [`Topology::add_network`], of other families.
+    pub fn add_network_with(
+        &mut self,
+        name: &str,
+        medium: Medium,
+        families: &[Family],
+    ) -> Result<()> {
         let far_name = format!("far-{name}");
-        let (near, far) = ((&self.device, name), (&self.server, far_name.as_str()));
+        self.connect(name, &far_name, medium, families, Vec::new())
+    }
+
+    /// As [`Topology::add_network`], behind a router at home that is itself behind a router of the provider.
+    pub fn add_network_behind_nats(&mut self, name: &str, medium: Medium) -> Result<()> {
+        let number = self.next_number()?;
+        let far_name = format!("far-{name}");
+        let carrier = Nat::new(
+            "carrier",
+            (&self.server, &far_name),
+            Ipv4Addr::new(198, 18, number, 1),
+        )?;
+        let home = Nat::new("home", carrier.inside(), Ipv4Addr::new(100, 64, number, 1))?;
+        let (_, far_name) = home.inside();
+        let far_name = far_name.to_owned();
+        self.connect(
+            name,
+            &far_name,
+            medium,
+            &[Family::Ipv4],
+            vec![home, carrier],
+        )
+    }
+
+    fn next_number(&self) -> Result<u8> {
+        u8::try_from(self.networks.len() + 1).context("too many networks")
+    }
+
+    fn connect(
+        &mut self,
+        name: &str,
+        far_name: &str,
+        medium: Medium,
+        families: &[Family],
+        nats: Vec<Nat>,
+    ) -> Result<()> {
+        let number = self.next_number()?;
+        let far_host = nats.first().map_or(&self.server, Nat::host);
+        let (near, far) = ((&self.device, name), (far_host, far_name));
         let link = match medium {
             Medium::Cable => {
-                self.device.veth(name, &self.server, &far_name)?;
+                self.device.veth(name, far_host, far_name)?;
                 None
             }
             Medium::Emulated(conditions) => {
                 Some(EmulatedLink::new(near, far, conditions, number.into())?)
             }
         };
+        far_host.set_up(far_name)?;
+        self.device.set_up(name)?;
         let network = Network {
             name: name.to_owned(),
-            far_name,
-            address: Ipv4Addr::new(10, number, 0, 2),
+            far_name: far_name.to_owned(),
+            addresses: families.iter().map(|one| one.address(number)).collect(),
             metric: METRIC_STEP * u32::from(number),
             link,
+            nats,
         };
-        self.server.set_up(&network.far_name)?;
-        self.device.set_up(name)?;
+        for address in &network.addresses {
+            self.give_address(&network, *address)?;
+        }
         self.networks.push(network);
-        self.give_address(name)
+        Ok(())
     }
 
-    /// The device's address on a network.
+    /// The device's address on a network, the first of several.
     pub fn address(&self, network: &str) -> Result<IpAddr> {
-        Ok(self.network(network)?.address.into())
+        let first = self.network(network)?.addresses.first().copied();
+        first.with_context(|| format!("{network} has no address"))
     }
 
     /// Puts the device's interface down. Its route goes with it.
@@ -119,24 +192,46 @@ impl Topology {
         Ok(self.device.set_down(&self.network(network)?.name)?)
     }
 
-    /// Puts the device's interface up again, with its route.
+    /// Puts the device's interface up again, with its routes.
     pub fn set_up(&self, network: &str) -> Result<()> {
         let network = self.network(network)?;
         self.device.set_up(&network.name)?;
-        Ok(self.device.add_route(&network.default_route())?)
+        for address in &network.addresses {
+            if address.is_ipv6() {
+                // The kernel takes them away with the interface.
+                self.device
+                    .add_address(&network.name, *address, prefix(*address))?;
+            }
+            self.device.add_route(&network.default_route(*address))?;
+        }
+        Ok(())
     }
 
-    /// Moves the device to another address on the same network, as when a hotspot hands out a new one:
-    /// first the old one goes, with everything bound to it, then the new one comes. The gateway is the
-    /// new subnet's first address.
-    pub fn change_address(&mut self, network: &str, address: Ipv4Addr) -> Result<()> {
-        let old = self.network(network)?;
+    /// Moves the device to another address of the same family on the same network, as when a hotspot hands out a
+    /// new one: first the old one goes, with everything bound to it, then the new one comes. The gateway is the new
+    /// subnet's first address.
+    pub fn change_address(&mut self, network: &str, address: impl Into<IpAddr>) -> Result<()> {
+        let address = address.into();
+        let network = self
+            .networks
+            .iter_mut()
+            .find(|one| one.name == network)
+            .with_context(|| format!("the lab has no network {network}"))?;
+        let same_family = |one: &&mut IpAddr| one.is_ipv4() == address.is_ipv4();
+        let place = network.addresses.iter_mut().find(same_family);
+        let place = place.with_context(|| format!("no address like {address} to change"))?;
+        let old = std::mem::replace(place, address);
         self.device
-            .remove_address(network, old.address.into(), PREFIX)?;
-        self.server
-            .remove_address(&old.far_name, old.gateway().into(), PREFIX)?;
-        self.network_mut(network)?.address = address;
-        self.give_address(network)
+            .remove_address(&network.name, old, prefix(old))?;
+        let far_host = network.nats.first().map_or(&self.server, Nat::host);
+        far_host.remove_address(&network.far_name, gateway(old), prefix(old))?;
+        let name = network.name.clone();
+        self.give_address(self.network(&name)?, address)
+    }
+
+    /// The routers that hide a network, from the device on.
+    pub fn nats(&self, network: &str) -> Result<&[Nat]> {
+        Ok(&self.network(network)?.nats)
     }
 
     /// Loses everything on a network from now on; both ends stay up.
@@ -156,36 +251,54 @@ impl Topology {
     }
 
     /// Far end first: an address that the device shows is one that works.
-    fn give_address(&self, network: &str) -> Result<()> {
-        let network = self.network(network)?;
-        let (address, gateway) = (network.address.into(), network.gateway().into());
-        self.server
-            .add_address(&network.far_name, gateway, PREFIX)?;
-        self.device.add_address(&network.name, address, PREFIX)?;
-        Ok(self.device.add_route(&network.default_route())?)
+    fn give_address(&self, network: &Network, address: IpAddr) -> Result<()> {
+        let far_host = network.nats.first().map_or(&self.server, Nat::host);
+        far_host.add_address(&network.far_name, gateway(address), prefix(address))?;
+        self.device
+            .add_address(&network.name, address, prefix(address))?;
+        Ok(self.device.add_route(&network.default_route(address))?)
     }
 
     fn network(&self, name: &str) -> Result<&Network> {
         let found = self.networks.iter().find(|network| network.name == name);
         found.with_context(|| format!("the lab has no network {name}"))
     }
-
-    fn network_mut(&mut self, name: &str) -> Result<&mut Network> {
-        let found = self
-            .networks
-            .iter_mut()
-            .find(|network| network.name == name);
-        found.with_context(|| format!("the lab has no network {name}"))
-    }
 }
 
 impl Network {
-    fn gateway(&self) -> Ipv4Addr {
-        let [a, b, c, _] = self.address.octets();
-        Ipv4Addr::new(a, b, c, 1)
+    fn default_route(&self, address: IpAddr) -> Route {
+        Route::default_by(gateway(address), &self.name, self.metric)
     }
+}
 
-    fn default_route(&self) -> Route {
-        Route::default_ipv4(self.gateway(), &self.name, self.metric)
+impl Family {
+    /// The device's address on the n-th network.
+    fn address(self, number: u8) -> IpAddr {
+        match self {
+            Self::Ipv4 => Ipv4Addr::new(10, number, 0, 2).into(),
+            Self::Ipv6 => Ipv6Addr::new(0x2001, 0xdb8, number.into(), 0, 0, 0, 0, 2).into(),
+        }
+    }
+}
+
+/// The first address of the subnet that an address is in.
+pub(crate) fn gateway(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => {
+            let [a, b, c, _] = address.octets();
+            Ipv4Addr::new(a, b, c, 1).into()
+        }
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 1).into()
+        }
+    }
+}
+
+/// The length of every subnet's prefix.
+pub(crate) const fn prefix(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => 24,
+        IpAddr::V6(_) => 64,
     }
 }

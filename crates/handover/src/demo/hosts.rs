@@ -76,8 +76,8 @@ fn connect(
         host.add_address(interface, address.into(), PREFIX_LENGTH)?;
         host.set_up(interface)?;
     }
-    device.add_route(&Route::default_ipv4(
-        address(network, 0, 1),
+    device.add_route(&Route::default_by(
+        address(network, 0, 1).into(),
         interface,
         100 * (1 + network as u32),
     ))?;
