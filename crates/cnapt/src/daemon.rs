@@ -598,10 +598,13 @@ impl Daemon {
         let virtual_ip = self
             .virtual_ip
             .map_or_else(String::new, |ip| ip.to_string());
-        for one in &services {
-            let known = self.offered.iter().flatten().any(|old| old == one);
-            if let Some(reason) = refusal(one.state).filter(|_| !known) {
-                warn!(service = %one.name, virtual_ip, "not offered at the server: {reason}");
+        let known = |one: &OfferedService| self.offered.iter().flatten().any(|old| old == one);
+        for one in services.iter().filter(|one| !known(one)) {
+            match refusal(one.state) {
+                None => info!(service = %one.name, virtual_ip, "offered at the server"),
+                Some(reason) => {
+                    warn!(service = %one.name, virtual_ip, "not offered at the server: {reason}");
+                }
             }
         }
         self.offered = Some(services);

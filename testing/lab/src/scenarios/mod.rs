@@ -1,5 +1,6 @@
 //! The scenarios, one file each.
 
+mod client_services;
 mod copied_key;
 mod dead_order;
 mod dead_target;
@@ -178,6 +179,12 @@ pub const ALL: &[Scenario] = &[
         about: "of two devices with one key the first stops and says so, the second is left in peace",
         needs: &[Facility::Tun],
         run: copied_key::run,
+    },
+    Scenario {
+        name: "client_services",
+        about: "the server's applications reach the device's across switches, on the client's virtual IP",
+        needs: &[Facility::Tun],
+        run: client_services::run,
     },
     Scenario {
         name: "switch_timeout",
