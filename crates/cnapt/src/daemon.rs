@@ -266,7 +266,9 @@ impl Daemon {
             Output::Event(event) => self.take_event(event),
             Output::Connect { stream, request } => {
                 let (hub, targets) = (Arc::clone(&self.hub), Arc::clone(&self.targets));
-                let connecting = async move { targets.connect(&hub, stream, request).await };
+                let server = self.link.as_ref().map(|(_, path)| path.server.ip());
+                let connecting =
+                    async move { targets.connect(&hub, stream, request, server).await };
                 self.hub.spawn(connecting);
             }
             Output::Offer { .. }

@@ -45,15 +45,26 @@ impl Targets {
     }
 
     /// Serves `stream` by a connection to the application that `request` asks for; aborts it if there is
-    /// none within ten seconds.
-    pub async fn connect<S: Session>(&self, hub: &Arc<Hub<S>>, stream: StreamId, request: Request) {
+    /// none within ten seconds. `other` is where the other module's traffic comes from at this moment.
+    pub async fn connect<S: Session>(
+        &self,
+        hub: &Arc<Hub<S>>,
+        stream: StreamId,
+        request: Request,
+        other: Option<IpAddr>,
+    ) {
         let service = self.services.iter().find(|one| one.name == request.service);
         let Some(service) = service else {
             hub.with(|machine, _| machine.streams_mut().abort(stream, code::UNKNOWN_SERVICE));
             return;
         };
         let target = service.target_of(request.port);
-        let connected = timeout(CONNECT_TIMEOUT, connect(target, self.source)).await;
+        let connecting = async {
+            let mut socket = connect(target, self.source).await?;
+            service.introduce(&mut socket, &request, other).await?;
+            Ok(socket)
+        };
+        let connected = timeout(CONNECT_TIMEOUT, connecting).await;
         let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         let served = connected.and_then(|socket| hub.spawn_application(stream, socket));
         if let Err(error) = served {

@@ -164,7 +164,9 @@ async fn work(
         match output {
             Output::Connect { stream, request } => {
                 let (hub, targets) = (Arc::clone(&shared.hub), Arc::clone(&shared.targets));
-                let connecting = async move { targets.connect(&hub, stream, request).await };
+                let device = lock(&shared.address).map(|address| address.ip());
+                let connecting =
+                    async move { targets.connect(&hub, stream, request, device).await };
                 shared.hub.spawn(connecting);
             }
             Output::Event(event) => {

@@ -41,7 +41,16 @@ fn service(table: &Table<'_>) -> Result<Service, ConfigError> {
         protocol: protocol(&table.require("protocol")?)?,
         target: target.socket_address()?,
         ports: table.require("port")?.ports()?,
+        proxy_protocol: table.get("proxy_protocol").is_some(),
     };
+    if let Some(version) = table.get("proxy_protocol") {
+        version.one_of(PROXY_PROTOCOLS)?;
+        if service.protocol == TransportProtocol::Udp {
+            return Err(version.error(
+                "is for \"tcp\" services: nothing precedes a datagram here; remove the key, or speak \"tcp\"",
+            ));
+        }
+    }
     let last = usize::from(service.target.port()) + service.ports.len() - 1;
     if last > usize::from(u16::MAX) {
         return Err(target.error(format!(
@@ -61,7 +70,9 @@ fn protocol(value: &Value<'_>) -> Result<TransportProtocol, ConfigError> {
     }
 }
 
-const KEYS: &[&str] = &["name", "protocol", "target", "port"];
+const KEYS: &[&str] = &["name", "protocol", "target", "port", "proxy_protocol"];
+
+const PROXY_PROTOCOLS: &[(&str, ())] = &[("v2", ())];
 
 const PROTOCOLS: &[(&str, TransportProtocol)] = &[
     ("tcp", TransportProtocol::Tcp),

@@ -42,6 +42,7 @@ fn a_full_server_configuration_is_read() {
             protocol = "tcp"
             target = "127.0.0.1:20000"
             port = "10000-10100"
+            proxy_protocol = "v2"
             "#
         ))
         .unwrap();
@@ -59,6 +60,8 @@ fn a_full_server_configuration_is_read() {
     assert_eq!(config.services[0].target, "127.0.0.1:8080".parse().unwrap());
     assert_eq!(config.services[0].ports, 8080..=8080);
     assert_eq!(config.services[1].ports, 10_000..=10_100);
+    let told: Vec<bool> = (config.services.iter().map(|one| one.proxy_protocol)).collect();
+    assert_eq!(told, [false, true]);
 }
 
 #[test]
@@ -263,7 +266,8 @@ fn each_mistake_in_a_server_configuration_is_named() {
         ),
         (
             service.replace("target", "traget"),
-            "6: [[service]] traget: unknown key, did you mean `target`? (allowed: name, protocol, target, port)",
+            "6: [[service]] traget: unknown key, did you mean `target`? (allowed: name, protocol, target, port, \
+             proxy_protocol)",
         ),
         (
             service.replace("port = 80", "port = \"80\""),
@@ -293,6 +297,10 @@ fn each_mistake_in_a_server_configuration_is_named() {
         (
             service.replace("tcp", "udp"),
             "5: [[service]] protocol: \"udp\" is not possible yet: this version carries \"tcp\" only",
+        ),
+        (
+            format!("{service}proxy_protocol = \"v1\""),
+            "8: [[service]] proxy_protocol: expected \"v2\", found \"v1\"",
         ),
         (
             service.replace("name = \"web\"", "name = \" web\""),

@@ -30,6 +30,7 @@ mod stopped;
 mod storm;
 mod strangers;
 mod switch_timeout;
+mod true_origin;
 mod two_clients;
 mod unread;
 mod use_of_machine;
@@ -215,6 +216,12 @@ pub const ALL: &[Scenario] = &[
         about: "a port that is taken is a line in the status, and retried",
         needs: &[Facility::Tun],
         run: port_taken::run,
+    },
+    Scenario {
+        name: "true_origin",
+        about: "a server application is told the address that its client has on the network",
+        needs: &true_origin::NEEDS,
+        run: true_origin::run,
     },
     Scenario {
         name: "orders",
