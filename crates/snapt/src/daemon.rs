@@ -10,6 +10,7 @@ use handover_carrier::{Acceptor, AllowedKeys, Conduit, PublicKey, serve};
 use handover_control::{
     COMMANDS_WAITING, Command, Environment, Failure, Listener, ServerStatus, Status, TurnedAway,
 };
+use handover_network::tcp_listener;
 use handover_proto::stream::CreditPool;
 use handover_proto::wire::{CatalogueEntry, Hello};
 use handover_proto::{CnaptId, Instance};
@@ -102,9 +103,8 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let (arrivals, mut arrived) = mpsc::channel(ARRIVALS_WAITING);
     let mut listen = Vec::new();
     for address in &config.listen {
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|error| RunError::Listen {
+        let listener =
+            tcp_listener(*address, &config.listen).map_err(|error| RunError::Listen {
                 address: *address,
                 error,
             })?;
