@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   device                                               server
-//!     wlan0  10.1.0.2 ───────────────── 10.1.0.1  far-wlan0 ┐
-//!     wwan0  10.2.0.2 ───────────────── 10.2.0.1  far-wwan0 ┴ lo 10.0.0.1
+//!     wlan0  10.1.0.2 ───────────────── 10.1.0.1  far-1 ┐
+//!     wwan0  10.2.0.2 ───────────────── 10.2.0.1  far-2 ┴ lo 10.0.0.1
 //! ```
 //!
 //! The n-th network is 10.n.0.0/24, or 2001:db8:n::/64, or both. The device has a default route over each, the
@@ -14,6 +14,8 @@
 //! beside the device and the server are [`crate::neighbour`]'s.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 
 use anyhow::{Context, Result};
 use handover_sandbox::{Namespace, Route};
@@ -57,7 +59,15 @@ pub struct Topology {
     /// The roaming host.
     pub device: Namespace,
     /// The host of the server side.
-    pub server: Namespace,
+    pub server: Arc<Namespace>,
+    taken: Arc<Taken>,
+}
+
+/// What is not to be given twice, by all devices of a server.
+#[derive(Debug, Default)]
+struct Taken {
+    networks: AtomicU8,
+    new_addresses: AtomicU16,
 }
 
 #[derive(Debug)]
@@ -85,18 +95,31 @@ pub enum Family {
 impl Topology {
     /// Builds the world with these networks, all up. An interface on the device has its network's name.
     pub fn new(networks: &[(&str, Medium)]) -> Result<Self> {
+        let server = Namespace::new("server")?;
+        prepare(&server)?;
+        server.add_address("lo", SERVER.into(), 32)?;
+        server.add_address("lo", SERVER_IPV6.into(), 128)?;
+        Self::with_server(Arc::new(server), Arc::default(), networks)
+    }
+
+    /// One more device, with networks of its own, to the same server.
+    pub fn another(&self, networks: &[(&str, Medium)]) -> Result<Self> {
+        let (server, taken) = (Arc::clone(&self.server), Arc::clone(&self.taken));
+        Self::with_server(server, taken, networks)
+    }
+
+    fn with_server(
+        server: Arc<Namespace>,
+        taken: Arc<Taken>,
+        networks: &[(&str, Medium)],
+    ) -> Result<Self> {
         let mut topology = Self {
             networks: Vec::new(),
             device: Namespace::new("device")?,
-            server: Namespace::new("server")?,
+            server,
+            taken,
         };
-        for host in [&topology.device, &topology.server] {
-            for (name, value) in BUFFERS.into_iter().chain([NO_DUPLICATES]) {
-                host.set_sysctl(name, value)?;
-            }
-        }
-        topology.server.add_address("lo", SERVER.into(), 32)?;
-        topology.server.add_address("lo", SERVER_IPV6.into(), 128)?;
+        prepare(&topology.device)?;
         for (name, medium) in networks {
             topology.add_network(name, *medium)?;
         }
@@ -115,45 +138,37 @@ impl Topology {
         medium: Medium,
         families: &[Family],
     ) -> Result<()> {
-        let far_name = format!("far-{name}");
-        self.connect(name, &far_name, medium, families, Vec::new())
+        let number = self.take_number();
+        let far_name = format!("far-{number}");
+        self.connect((name, number), &far_name, medium, families, Vec::new())
     }
 
     /// As [`Topology::add_network`], behind a router at home that is itself behind a router of the provider.
     pub fn add_network_behind_nats(&mut self, name: &str, medium: Medium) -> Result<()> {
-        let number = self.next_number()?;
-        let far_name = format!("far-{name}");
-        let carrier = Nat::new(
-            "carrier",
-            (&self.server, &far_name),
-            Ipv4Addr::new(198, 18, number, 1),
-        )?;
-        let home = Nat::new("home", carrier.inside(), Ipv4Addr::new(100, 64, number, 1))?;
-        let (_, far_name) = home.inside();
-        let far_name = far_name.to_owned();
-        self.connect(
-            name,
-            &far_name,
-            medium,
-            &[Family::Ipv4],
-            vec![home, carrier],
-        )
+        let number = self.take_number();
+        let server = (&*self.server, format!("far-{number}"));
+        let carrier_gateway = Ipv4Addr::new(198, 18, number, 1);
+        let carrier = Nat::new("carrier", (server.0, &server.1), carrier_gateway)?;
+        let home_gateway = Ipv4Addr::new(100, 64, number, 1);
+        let home = Nat::new("home", carrier.inside(), home_gateway)?;
+        let (_, inside) = home.inside();
+        let nats = vec![home, carrier];
+        self.connect((name, number), inside, medium, &[Family::Ipv4], nats)
     }
 
-    fn next_number(&self) -> Result<u8> {
-        u8::try_from(self.networks.len() + 1).context("too many networks")
+    fn take_number(&self) -> u8 {
+        self.taken.networks.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     fn connect(
         &mut self,
-        name: &str,
+        (name, number): (&str, u8),
         far_name: &str,
         medium: Medium,
         families: &[Family],
         nats: Vec<Nat>,
     ) -> Result<()> {
-        let number = self.next_number()?;
-        let far_host = nats.first().map_or(&self.server, Nat::host);
+        let far_host = nats.first().map_or(&*self.server, Nat::host);
         let (near, far) = ((&self.device, name), (far_host, far_name));
         let link = match medium {
             Medium::Cable => {
@@ -212,26 +227,36 @@ impl Topology {
     /// subnet's first address.
     pub fn change_address(&mut self, network: &str, address: impl Into<IpAddr>) -> Result<()> {
         let address = address.into();
-        let network = self
-            .networks
-            .iter_mut()
-            .find(|one| one.name == network)
-            .with_context(|| format!("the lab has no network {network}"))?;
+        let index = self.index(network)?;
+        let network = &mut self.networks[index];
         let same_family = |one: &&mut IpAddr| one.is_ipv4() == address.is_ipv4();
         let place = network.addresses.iter_mut().find(same_family);
         let place = place.with_context(|| format!("no address like {address} to change"))?;
         let old = std::mem::replace(place, address);
+        let network = &self.networks[index];
         self.device
             .remove_address(&network.name, old, prefix(old))?;
-        let far_host = network.nats.first().map_or(&self.server, Nat::host);
-        far_host.remove_address(&network.far_name, gateway(old), prefix(old))?;
-        let name = network.name.clone();
-        self.give_address(self.network(&name)?, address)
+        self.far_host(network)
+            .remove_address(&network.far_name, gateway(old), prefix(old))?;
+        self.give_address(network, address)
+    }
+
+    /// An address that no device of this server has had, for [`Topology::change_address`].
+    pub fn new_address(&self) -> Ipv4Addr {
+        let number = self.taken.new_addresses.fetch_add(1, Ordering::Relaxed) + 1;
+        let [high, low] = number.to_be_bytes();
+        Ipv4Addr::new(10, 100 + high, low, 2)
     }
 
     /// The routers that hide a network, from the device on.
     pub fn nats(&self, network: &str) -> Result<&[Nat]> {
         Ok(&self.network(network)?.nats)
+    }
+
+    /// The routers that hide a network, for changing them.
+    pub fn nats_mut(&mut self, network: &str) -> Result<&mut [Nat]> {
+        let index = self.index(network)?;
+        Ok(&mut self.networks[index].nats)
     }
 
     /// Loses everything on a network from now on; both ends stay up.
@@ -252,17 +277,33 @@ impl Topology {
 
     /// Far end first: an address that the device shows is one that works.
     fn give_address(&self, network: &Network, address: IpAddr) -> Result<()> {
-        let far_host = network.nats.first().map_or(&self.server, Nat::host);
-        far_host.add_address(&network.far_name, gateway(address), prefix(address))?;
+        self.far_host(network)
+            .add_address(&network.far_name, gateway(address), prefix(address))?;
         self.device
             .add_address(&network.name, address, prefix(address))?;
         Ok(self.device.add_route(&network.default_route(address))?)
     }
 
+    /// The host at the other end of a network.
+    fn far_host<'a>(&'a self, network: &'a Network) -> &'a Namespace {
+        network.nats.first().map_or(&*self.server, Nat::host)
+    }
+
     fn network(&self, name: &str) -> Result<&Network> {
-        let found = self.networks.iter().find(|network| network.name == name);
+        Ok(&self.networks[self.index(name)?])
+    }
+
+    fn index(&self, name: &str) -> Result<usize> {
+        let found = self.networks.iter().position(|one| one.name == name);
         found.with_context(|| format!("the lab has no network {name}"))
     }
+}
+
+fn prepare(host: &Namespace) -> Result<()> {
+    for (name, value) in BUFFERS.into_iter().chain([NO_DUPLICATES]) {
+        host.set_sysctl(name, value)?;
+    }
+    Ok(())
 }
 
 impl Network {

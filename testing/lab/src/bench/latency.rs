@@ -40,11 +40,7 @@ fn run(lab: &Lab) -> Result<()> {
     let topology = Topology::new(&[("wlan0", Medium::Cable)])?;
     let echo = Echo::start(&topology.server, SERVER.into())?;
     let haproxy = HaproxyPair::start(&lab.log, &topology, echo.address())?;
-    let service = Service {
-        name: "echo",
-        target: echo.address(),
-        port: PORT,
-    };
+    let service = Service::tcp("echo", echo.address(), PORT);
     let handover = Handover::start(lab, &topology, &[service], &["wlan0"], "")?;
     let mut contenders = [
         Contender::new("direct", echo.address()),

@@ -69,11 +69,7 @@ fn run(lab: &Lab) -> Result<()> {
 fn beside_haproxy(lab: &Lab) -> Result<()> {
     let topology = Topology::new(&[("wlan0", Medium::Cable)])?;
     let server = Discard::start(&topology.server, SERVER.into())?;
-    let service = Service {
-        name: SERVICE,
-        target: server.address(),
-        port: PORT,
-    };
+    let service = Service::tcp(SERVICE, server.address(), PORT);
     let haproxy = HaproxyPair::start(&lab.log, &topology, server.address())?;
     let handover = Handover::start(lab, &topology, &[service], &["wlan0"], "")?;
     let mut contenders = [
@@ -105,11 +101,7 @@ fn over_a_long_link(lab: &Lab) -> Result<()> {
     let conditions = Conditions::new(MEGABITS, DELAY_MILLISECONDS);
     let topology = Topology::new(&[("wlan0", Medium::Emulated(conditions))])?;
     let server = Discard::start(&topology.server, SERVER.into())?;
-    let service = Service {
-        name: SERVICE,
-        target: server.address(),
-        port: PORT,
-    };
+    let service = Service::tcp(SERVICE, server.address(), PORT);
     let handover = Handover::start(lab, &topology, &[service], &["wlan0"], "")?;
     let mut contenders = [
         Contender::new("direct", server.address()),

@@ -1,11 +1,9 @@
 //! The daemons' configuration files, as a user would write them.
 
-use crate::topology::SERVER;
-
 use super::{Client, Service};
 
-/// Where the SNAPT listens.
-pub(super) const PORT: u16 = 7400;
+/// Where the SNAPT listens, over either family.
+pub const PORT: u16 = 7400;
 
 /// `clients` are names and public keys; `options` are more lines before the tables.
 pub(super) fn server(
@@ -14,7 +12,7 @@ pub(super) fn server(
     options: &str,
 ) -> String {
     let mut text = format!(
-        "listen = \"0.0.0.0:{PORT}\"
+        "listen = [\"0.0.0.0:{PORT}\", \"[::]:{PORT}\"]
 key = \"server.key\"
 control = \"server.sock\"
 {options}
@@ -26,36 +24,29 @@ control = \"server.sock\"
 [[client]]
 name = \"{name}\"
 key = \"{key}\"
+services = \"1024-65535\"
 "
         );
     }
-    for Service { name, target, port } in services {
-        text += &format!(
-            "
-[[service]]
-name = \"{name}\"
-protocol = \"tcp\"
-target = \"{target}\"
-port = {port}
-"
-        );
-    }
-    text
+    text + &tables(services)
 }
 
 pub(super) fn client(client: &Client<'_>, server_key: &str) -> String {
     let Client {
         name,
+        servers,
         bind,
         networks,
+        services,
         options,
     } = client;
+    let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
     let mut text = format!(
-        "server = \"{SERVER}:{PORT}\"
+        "server = {servers:?}
 server_key = \"{server_key}\"
 key = \"{name}.key\"
 control = \"{name}.sock\"
-bind = \"{bind}\"
+bind = {bind:?}
 {options}
 "
     );
@@ -65,6 +56,28 @@ bind = \"{bind}\"
 [[network]]
 name = \"{network}\"
 interface = \"{network}\"
+"
+        );
+    }
+    text + &tables(services)
+}
+
+fn tables(services: &[Service<'_>]) -> String {
+    let mut text = String::new();
+    for service in services {
+        let Service {
+            name,
+            protocol,
+            target,
+            port,
+        } = service;
+        text += &format!(
+            "
+[[service]]
+name = \"{name}\"
+protocol = \"{protocol}\"
+target = \"{target}\"
+port = {port}
 "
         );
     }

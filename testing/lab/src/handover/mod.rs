@@ -14,13 +14,14 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 pub use binary::binary;
+pub use configuration::PORT;
 pub use daemon::Daemon;
 use daemon::Launch;
 
 use crate::directory::TemporaryDirectory;
 use crate::log::Log;
 use crate::scenario::Lab;
-use crate::topology::Topology;
+use crate::topology::{SERVER, Topology};
 
 /// Until a daemon is there and its first link is attached, on a busy machine.
 pub const START_LIMIT: Duration = Duration::from_secs(20);
@@ -30,21 +31,36 @@ pub const START_LIMIT: Duration = Duration::from_secs(20);
 const KEEP_NOTHING_FREED: &str = "glibc.malloc.mmap_threshold=4096:glibc.malloc.mmap_max=100000:\
      glibc.malloc.trim_threshold=4096:glibc.malloc.top_pad=0";
 
+/// Where the SNAPT is.
+const SERVER_LISTENS: SocketAddr = SocketAddr::new(IpAddr::V4(SERVER), PORT);
+
 /// The clients that every server of the lab knows, by the names of their key files.
 const KNOWN_CLIENTS: [&str; 2] = ["client", "second"];
 
-/// A server application that the client's applications reach.
+/// An application that applications at the other side reach.
 #[derive(Debug, Clone, Copy)]
 pub struct Service<'a> {
     /// Its name in the catalogue.
     pub name: &'a str,
-    /// Where the application listens, on the server.
+    /// `tcp` or `udp`.
+    pub protocol: &'a str,
+    /// Where the application listens.
     pub target: SocketAddr,
-    /// Where the client's applications find it, on the device's loopback address.
+    /// The port at which the other side's applications find it.
     pub port: u16,
 }
 
-impl Service<'_> {
+impl<'a> Service<'a> {
+    /// A connection-oriented one.
+    pub const fn tcp(name: &'a str, target: SocketAddr, port: u16) -> Self {
+        Self {
+            name,
+            protocol: "tcp",
+            target,
+            port,
+        }
+    }
+
     /// Where an application on the device connects.
     pub fn entrance(&self) -> SocketAddr {
         SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), self.port)
@@ -56,10 +72,14 @@ impl Service<'_> {
 pub struct Client<'a> {
     /// Names its key, configuration and socket. The server knows `client` and `second`.
     pub name: &'a str,
+    /// Where it looks for the server.
+    pub servers: &'a [SocketAddr],
     /// Where it offers the services.
-    pub bind: &'a str,
+    pub bind: &'a [&'a str],
     /// Its networks, in order of preference.
     pub networks: &'a [&'a str],
+    /// What it offers to the server's applications.
+    pub services: &'a [Service<'a>],
     /// More lines for its configuration.
     pub options: &'a str,
 }
@@ -95,7 +115,10 @@ impl Handover {
         networks: &[&str],
         options: &str,
     ) -> Result<Self> {
-        let client = Client::first(networks, options);
+        let client = Client {
+            options,
+            ..Client::named(KNOWN_CLIENTS[0], networks)
+        };
         Self::start_with(lab, topology, services, &client, "")
     }
 
@@ -107,7 +130,7 @@ impl Handover {
         networks: &[&str],
     ) -> Result<Self> {
         let site = Site::new(lab, Some(KEEP_NOTHING_FREED))?;
-        let client = Client::first(networks, "");
+        let client = Client::named(KNOWN_CLIENTS[0], networks);
         Self::start_at(site, topology, services, &client, "")
     }
 
@@ -230,12 +253,15 @@ impl Handover {
 }
 
 impl<'a> Client<'a> {
-    fn first(networks: &'a [&'a str], options: &'a str) -> Self {
+    /// One that reaches [`SERVER`] and offers the services on the device's loopback address.
+    pub const fn named(name: &'a str, networks: &'a [&'a str]) -> Self {
         Self {
-            name: KNOWN_CLIENTS[0],
-            bind: "127.0.0.1",
+            name,
+            servers: &[SERVER_LISTENS],
+            bind: &["127.0.0.1"],
             networks,
-            options,
+            services: &[],
+            options: "",
         }
     }
 }

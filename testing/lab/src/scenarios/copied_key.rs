@@ -19,10 +19,8 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
     let mut pair = Pair::start(lab)?;
     let (mut old_client, mut old_server) = pair.connect()?;
     let copy = Client {
-        name: "copy",
-        bind: "127.0.0.2",
-        networks: &NETWORKS,
-        options: "",
+        bind: &["127.0.0.2"],
+        ..Client::named("copy", &NETWORKS)
     };
     pair.handover.copy_key("client", copy.name)?;
     let mut winner = pair.handover.start_client(&pair.topology, &copy)?;
@@ -31,7 +29,7 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
     })?;
     ensure_reset(&mut old_client)?;
     ensure_reset(&mut old_server)?;
-    let entrance = (copy.bind.parse::<IpAddr>()?, pair.service.port).into();
+    let entrance = (copy.bind[0].parse::<IpAddr>()?, pair.service.port).into();
     let mut client = enter(&pair.topology.device, entrance)?;
     let server = pair.server.accept(LIMIT)?;
     let echo = Application::start("echo", move || Ok(echo(server)?))?;

@@ -34,16 +34,8 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
     let topology = Topology::new(&[("wlan0", link), ("wwan0", link)])?;
     let http = Http::start(&topology.server, SERVER.into(), FILE, Gate::open_already())?;
     let echo = Echo::start(&topology.server, SERVER.into())?;
-    let web = Service {
-        name: "web",
-        target: http.address(),
-        port: 8080,
-    };
-    let talk = Service {
-        name: "talk",
-        target: echo.address(),
-        port: 7000,
-    };
+    let web = Service::tcp("web", http.address(), 8080);
+    let talk = Service::tcp("talk", echo.address(), 7000);
     let mut handover = Handover::start(lab, &topology, &[web, talk], &["wlan0", "wwan0"], "")?;
 
     let file = lab.directory.path().join("file");

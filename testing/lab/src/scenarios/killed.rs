@@ -137,7 +137,7 @@ pub(super) fn run_at_random(lab: &Lab) -> Result<()> {
         let (handover, topology) = (&mut pair.handover, &pair.topology);
         let (name, daemon, host) = match random.below(2) {
             0 => ("client", &mut handover.client, &topology.device),
-            _ => ("server", &mut handover.server, &topology.server),
+            _ => ("server", &mut handover.server, &*topology.server),
         };
         lab.note(&format!("round {round} of {ROUNDS}: the {name} is killed"));
         daemon.program().signal(Signal::SIGKILL)?;

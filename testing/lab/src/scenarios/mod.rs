@@ -4,6 +4,7 @@ mod client_services;
 mod copied_key;
 mod dead_order;
 mod dead_target;
+mod dedicated_boxes;
 mod farewell;
 mod first_session;
 mod forty_switches;
@@ -17,6 +18,7 @@ mod lab_link_down;
 mod lab_openssh;
 mod lab_readers;
 mod main_job;
+mod nat;
 mod orders;
 mod outage;
 mod port_taken;
@@ -228,6 +230,18 @@ pub const ALL: &[Scenario] = &[
         about: "mistaken and simultaneous orders each get their own answer",
         needs: &[Facility::Tun],
         run: orders::run,
+    },
+    Scenario {
+        name: "dedicated_boxes",
+        about: "hosts behind a box on either side use handover's services by the boxes' addresses",
+        needs: &[Facility::Tun],
+        run: dedicated_boxes::run,
+    },
+    Scenario {
+        name: "nat",
+        about: "behind two NATs that forget, and whose outer address changes, no application notices",
+        needs: &nat::NEEDS,
+        run: nat::run,
     },
     Scenario {
         name: "storm",

@@ -31,11 +31,7 @@ const SOME: u64 = 2_000_000;
 pub(super) fn run(lab: &Lab) -> Result<()> {
     let topology = one_network()?;
     let sink = Sink::start(&topology.server, SERVER.into(), Gate::open_already())?;
-    let service = Service {
-        name: "sink",
-        target: sink.address(),
-        port: 7000,
-    };
+    let service = Service::tcp("sink", sink.address(), 7000);
     let mut handover = Handover::start(lab, &topology, &[service], &NETWORKS[..1], "")?;
     let (stop, sent) = (Stop::default(), Arc::<AtomicU64>::default());
     let stream = enter(&topology.device, service.entrance())?;

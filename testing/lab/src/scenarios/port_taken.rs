@@ -15,11 +15,7 @@ use crate::topology::SERVER;
 pub(super) fn run(lab: &Lab) -> Result<()> {
     let topology = two_networks()?;
     let echo = Echo::start(&topology.server, SERVER.into())?;
-    let service = |name, port| Service {
-        name,
-        target: echo.address(),
-        port,
-    };
+    let service = |name, port| Service::tcp(name, echo.address(), port);
     let (taken, free) = (service("taken", 7000), service("free", 7001));
     let entrance = taken.entrance();
     let other = topology.device.run(move || TcpListener::bind(entrance));

@@ -17,12 +17,9 @@ const SOON: Duration = Duration::from_secs(1);
 
 pub(super) fn run(lab: &Lab) -> Result<()> {
     let topology = two_networks()?;
-    let service = Service {
-        name: "nobody",
-        // No program of the lab ever listens below 1024.
-        target: SocketAddr::new(SERVER.into(), 9),
-        port: 7000,
-    };
+    // No program of the lab ever listens below 1024.
+    let target = SocketAddr::new(SERVER.into(), 9);
+    let service = Service::tcp("nobody", target, 7000);
     let handover = Handover::start(lab, &topology, &[service], &NETWORKS, "")?;
     let mut stream = enter(&topology.device, service.entrance())?;
     let since = Instant::now();

@@ -14,11 +14,7 @@ use crate::topology::SERVER;
 pub(super) fn run(lab: &Lab) -> Result<()> {
     let mut topology = one_network()?;
     let echo = Echo::start(&topology.server, SERVER.into())?;
-    let service = Service {
-        name: "echo",
-        target: echo.address(),
-        port: 7000,
-    };
+    let service = Service::tcp("echo", echo.address(), 7000);
     let mut handover = Handover::start(lab, &topology, &[service], &NETWORKS[..1], "")?;
     let mut stream = enter(&topology.device, service.entrance())?;
     ask(&mut stream, 1)?;

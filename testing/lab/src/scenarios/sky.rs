@@ -1,7 +1,6 @@
 //! The weather over the device's networks: what strikes them, and how they become good again.
 
 use std::env;
-use std::net::Ipv4Addr;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -49,8 +48,6 @@ pub(super) struct Sky {
     pub(super) topology: Topology,
     is_cut: [bool; 2],
     is_down: [bool; 2],
-    /// Makes addresses new.
-    addresses: u8,
 }
 
 impl Sky {
@@ -59,7 +56,6 @@ impl Sky {
             topology,
             is_cut: [false; 2],
             is_down: [false; 2],
-            addresses: 0,
         }
     }
 
@@ -80,8 +76,7 @@ impl Sky {
                 self.topology.set_down(network)
             }
             Disturbance::AddressChange => {
-                self.addresses += 1;
-                let address = Ipv4Addr::new(10, 100, self.addresses, 2);
+                let address = self.topology.new_address();
                 self.topology.change_address(network, address)
             }
         }

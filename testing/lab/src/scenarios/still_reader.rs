@@ -22,16 +22,8 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
     let topology = two_networks()?;
     let source = Source::start(&topology.server, SERVER.into())?;
     let echo = Echo::start(&topology.server, SERVER.into())?;
-    let files = Service {
-        name: "files",
-        target: source.address(),
-        port: 7000,
-    };
-    let talk = Service {
-        name: "talk",
-        target: echo.address(),
-        port: 7001,
-    };
+    let files = Service::tcp("files", source.address(), 7000);
+    let talk = Service::tcp("talk", echo.address(), 7001);
     let mut handover = Handover::start(lab, &topology, &[files, talk], &NETWORKS, "")?;
     let (stream, gate) = (enter(&topology.device, files.entrance())?, Gate::shut());
     let pace = gate.clone();

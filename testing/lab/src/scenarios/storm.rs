@@ -38,7 +38,7 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
     let link = Conditions::new(50, 10).with_jitter(3).with_loss(0.01);
     let topology = Topology::new(&NETWORKS.map(|name| (name, Medium::Emulated(link))))?;
     let (host, address) = (&topology.server, SERVER.into());
-    let service = |name, target, port| Service { name, target, port };
+    let service = Service::tcp;
     let services = [
         service("echo", Echo::start(host, address)?.address(), 7000),
         service("endless", Endless::start(host, address)?.address(), 7001),

@@ -13,10 +13,8 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
     let mut pair = Pair::start(lab)?;
     let (mut client, server) = pair.connect()?;
     let stranger = Client {
-        name: "stranger",
-        bind: "127.0.0.2",
-        networks: &NETWORKS,
-        options: "",
+        bind: &["127.0.0.2"],
+        ..Client::named("stranger", &NETWORKS)
     };
     pair.handover.make_stranger(stranger.name)?;
     let mut unknown = pair.handover.start_client(&pair.topology, &stranger)?;
@@ -28,7 +26,7 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
     ensure_kept_out(lab, &mut unknown)?;
     let fooled = Client {
         name: "second",
-        bind: "127.0.0.3",
+        bind: &["127.0.0.3"],
         ..stranger
     };
     let mut fooled = pair

@@ -20,17 +20,8 @@ const RELEASE_LIMIT: Duration = Duration::from_secs(90);
 pub(super) fn run(lab: &Lab) -> Result<()> {
     let topology = one_network()?;
     let manual = Manual::start(&topology.server, SERVER.into())?;
-    let service = Service {
-        name: "manual",
-        target: manual.address(),
-        port: 7000,
-    };
-    let client = Client {
-        name: "client",
-        bind: "127.0.0.1",
-        networks: &NETWORKS[..1],
-        options: "",
-    };
+    let service = Service::tcp("manual", manual.address(), 7000);
+    let client = Client::named("client", &NETWORKS[..1]);
     let timeout = "switch_timeout = \"2s\"";
     let mut handover = Handover::start_with(lab, &topology, &[service], &client, timeout)?;
     let mut application = enter(&topology.device, service.entrance())?;

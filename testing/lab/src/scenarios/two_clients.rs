@@ -28,17 +28,11 @@ struct Conversation {
 pub(super) fn run(lab: &Lab) -> Result<()> {
     let topology = two_networks()?;
     let echo = Echo::start(&topology.server, SERVER.into())?;
-    let service = Service {
-        name: "echo",
-        target: echo.address(),
-        port: 7000,
-    };
+    let service = Service::tcp("echo", echo.address(), 7000);
     let handover = Handover::start(lab, &topology, &[service], &NETWORKS, "")?;
     let second = Client {
-        name: "second",
-        bind: "127.0.0.2",
-        networks: &NETWORKS,
-        options: "",
+        bind: &["127.0.0.2"],
+        ..Client::named("second", &NETWORKS)
     };
     let mut second = handover.start_client(&topology, &second)?;
     second.wait_for_status("the second client", START_LIMIT, |status| {

@@ -99,7 +99,7 @@ impl Servers {
         let sink = Sink::start(host, address, Gate::open_already())?;
         let still_sink = Sink::start(host, address, still.clone())?;
         let http = Http::start(host, address, LONG, web.clone())?;
-        let service = |name, target, port| Service { name, target, port };
+        let service = Service::tcp;
         let services = [
             service("sink", sink.address(), 7000),
             service("still", still_sink.address(), 7001),

@@ -78,11 +78,7 @@ impl Pair {
         start: impl FnOnce(&Topology, &[Service<'_>]) -> Result<Handover>,
     ) -> Result<Self> {
         let server = Manual::start(&topology.server, SERVER.into())?;
-        let service = Service {
-            name: "manual",
-            target: server.address(),
-            port: 7000,
-        };
+        let service = Service::tcp("manual", server.address(), 7000);
         Ok(Self {
             handover: start(&topology, &[service])?,
             service,
