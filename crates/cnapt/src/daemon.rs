@@ -263,6 +263,19 @@ impl Daemon {
                 self.suspended = false;
                 self.decide();
             }
+            // Networks are opened and closed by their owner.
+            Output::CloseNetworks { number, .. } => {
+                self.hub
+                    .with(|machine, now| machine.networks_closed(number, true, now));
+            }
+            Output::OpenNetwork { number, .. } => {
+                self.hub
+                    .with(|machine, now| machine.network_opened(number, true, now));
+            }
+            Output::OpenVpn { number, .. } => {
+                self.hub
+                    .with(|machine, now| machine.vpn_opened(number, true, now));
+            }
             Output::Event(event) => self.take_event(event),
             Output::Connect { stream, request } => {
                 let (hub, targets) = (Arc::clone(&self.hub), Arc::clone(&self.targets));

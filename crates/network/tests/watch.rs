@@ -138,7 +138,7 @@ impl Host {
             network.add_address(&far, gateway.into(), 24)?;
             network.set_up(&far)?;
             device.set_up(name)?;
-            let route = Route::default_ipv4(gateway, name, metric);
+            let route = Route::default_by(gateway.into(), name, metric);
             device.add_route(&route).map(|()| route)
         };
         let wifi_route = cable("wlan0", WIFI, Ipv4Addr::new(10, 1, 0, 1), 100)?;

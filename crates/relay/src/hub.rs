@@ -257,6 +257,9 @@ impl<S: Session> Core<S> {
                 | Output::DialConduit { .. }
                 | Output::SuspendDecision
                 | Output::WakeDecision
+                | Output::CloseNetworks { .. }
+                | Output::OpenNetwork { .. }
+                | Output::OpenVpn { .. }
                 | Output::Event(_) => {
                     // The session task has ended: so has the session.
                     drop(outputs.send(output));

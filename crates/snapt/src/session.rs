@@ -188,7 +188,10 @@ async fn work(
             | Output::DialLink { .. }
             | Output::DialConduit { .. }
             | Output::SuspendDecision
-            | Output::WakeDecision => {}
+            | Output::WakeDecision
+            | Output::CloseNetworks { .. }
+            | Output::OpenNetwork { .. }
+            | Output::OpenVpn { .. } => {}
         }
     }
 }

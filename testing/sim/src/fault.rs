@@ -67,11 +67,15 @@ pub enum Fault {
     Change,
     /// The decision task falls silent, or answers again.
     Silence,
+    /// A hook fails.
+    HookFails,
+    /// A hook hangs until it is killed.
+    HookHangs,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::Open,
         Self::Order,
         Self::Cut,
@@ -100,6 +104,8 @@ impl Fault {
         Self::Leave,
         Self::Change,
         Self::Silence,
+        Self::HookFails,
+        Self::HookHangs,
     ];
 
     /// Which kind an action is.
@@ -137,6 +143,8 @@ impl Fault {
             Action::Leave(..) => Self::Leave,
             Action::Change(..) => Self::Change,
             Action::Silence => Self::Silence,
+            Action::FailHooks => Self::HookFails,
+            Action::HangHooks => Self::HookHangs,
         }
     }
 
@@ -169,7 +177,11 @@ impl fmt::Display for Fault {
 }
 
 /// Where the CNAPT has closed the old link and has no new one yet.
-const WITHOUT_LINK: [Wait; 3] = [
+const WITHOUT_LINK: [Wait; 7] = [
+    Wait::At(Step::cnapt(22)),
+    Wait::At(Step::cnapt(23)),
+    Wait::At(Step::cnapt(24)),
+    Wait::At(Step::cnapt_star(12)),
     Wait::At(Step::cnapt(28)),
     Wait::At(Step::cnapt_star(16)),
     Wait::Detached,
@@ -221,6 +233,6 @@ mod tests {
         for (index, fault) in Fault::ALL.into_iter().enumerate() {
             assert_eq!(fault as usize, index);
         }
-        assert_eq!(Fault::Silence as usize + 1, Fault::ALL.len());
+        assert_eq!(Fault::HookHangs as usize + 1, Fault::ALL.len());
     }
 }

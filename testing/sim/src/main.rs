@@ -32,7 +32,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Explores everything that can happen to both machines: in three small worlds, or in the one that is
+    /// Explores everything that can happen to both machines: in four small worlds, or in the one that is
     /// described.
     Model(Model),
     /// Leaves out one rule at a time, and says after how many seeds and states it is missed.
@@ -65,6 +65,9 @@ struct Model {
     /// Connections that are opened later, at any time.
     #[arg(long, default_value_t = Configuration::WHOLE.late)]
     late: u8,
+    /// Networks are opened and closed by hooks, which fail as connections die.
+    #[arg(long)]
+    hooks: bool,
     /// Leaves out a rule, by its name in `handover-sim bugs`.
     #[arg(long, value_name = "RULE", value_parser = bugs::rule)]
     without: Option<Bug>,
@@ -128,6 +131,7 @@ fn explore_model(model: &Model) -> anyhow::Result<bool> {
         early: model.early,
         streams: model.streams,
         late: model.late,
+        hooks: model.hooks,
         bug: model.without,
     };
     let mut out = std::io::stdout().lock();

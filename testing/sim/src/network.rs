@@ -44,6 +44,10 @@ pub struct Network {
     pub forgets: Option<Duration>,
     /// What was sent before a reset still arrives before it, instead of being dropped.
     pub late_resets: bool,
+    /// It has to be opened and closed by hooks, each of which takes so long.
+    pub hooks: Option<Duration>,
+    /// It is open.
+    pub(crate) open: bool,
     /// What becomes of packets.
     pub state: NetworkState,
     /// Counts the cuts.
@@ -59,8 +63,20 @@ impl Network {
             jitter: Duration::ZERO,
             forgets: None,
             late_resets: false,
+            hooks: None,
+            open: true,
             state: NetworkState::Up,
             cuts: 0,
+        }
+    }
+
+    /// The same, but closed until hooks open it, each of which takes so long.
+    #[must_use]
+    pub const fn with_hooks(self, takes: Duration) -> Self {
+        Self {
+            hooks: Some(takes),
+            open: false,
+            ..self
         }
     }
 

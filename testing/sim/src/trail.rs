@@ -3,13 +3,17 @@
 use handover_proto::step::{Sequence, Step};
 
 /// Where a procedure is broken off, and how it goes on then. Everything else follows its own order.
-const TURNS: [(Step, Step); 24] = [
+const TURNS: [(Step, Step); 27] = [
     // The old link died, or did not answer in time: on with the starred steps.
     (Step::cnapt(7), Step::cnapt_star(1)),
     (Step::cnapt(11), Step::cnapt_star(1)),
     (Step::cnapt(13), Step::cnapt_star(1)),
     (Step::cnapt(14), Step::cnapt_star(1)),
     (Step::cnapt(19), Step::cnapt_star(1)),
+    // The old network cannot be closed, or the new one or its VPN not be opened: back.
+    (Step::cnapt(22), Step::cnapt_star(1)),
+    (Step::cnapt(23), Step::cnapt_star(1)),
+    (Step::cnapt(24), Step::cnapt_star(1)),
     // The new network cannot be reached: back to the old one, which was left in good order.
     (Step::cnapt(28), Step::cnapt_star(1)),
     (Step::cnapt(30), Step::cnapt_star(1)),

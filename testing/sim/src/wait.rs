@@ -24,16 +24,20 @@ pub enum Wait {
 
 impl Wait {
     /// All of them, the CNAPT's first.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 26] = [
         Self::At(Step::cnapt(7)),
         Self::At(Step::cnapt(11)),
         Self::At(Step::cnapt(13)),
         Self::At(Step::cnapt(14)),
         Self::At(Step::cnapt(19)),
+        Self::At(Step::cnapt(22)),
+        Self::At(Step::cnapt(23)),
+        Self::At(Step::cnapt(24)),
         Self::At(Step::cnapt(28)),
         Self::At(Step::cnapt(30)),
         Self::At(Step::cnapt(33)),
         Self::At(Step::cnapt_star(7)),
+        Self::At(Step::cnapt_star(12)),
         Self::At(Step::cnapt_star(16)),
         Self::At(Step::cnapt_star(18)),
         Self::At(Step::cnapt_star(21)),
@@ -80,6 +84,9 @@ impl Wait {
             (Sequence::Cnapt | Sequence::CnaptStar, 7) => Some(bound::SUSPENSION),
             (Sequence::Cnapt, 11 | 19) => Some(patience(bound::REPLY) * times),
             (Sequence::Cnapt, 14) => Some((bound::PROGRESS + patience(bound::REPLY)) * times),
+            (Sequence::Cnapt, 22..=24) => Some(bound::NETWORKS),
+            // Three of them: close, open, open the VPN.
+            (Sequence::CnaptStar, 12) => Some(3 * bound::NETWORKS),
             (Sequence::Cnapt, 28) | (Sequence::CnaptStar, 16) => Some(bound::DIAL),
             (Sequence::Snapt, 12 | 16) => Some(bound::OTHER_NETWORK),
             // The end of the other's wait for markers is progress here.
@@ -139,6 +146,9 @@ impl World {
             Phase::AwaitMarkers => Some(Wait::At(Step::cnapt(13))),
             Phase::AwaitOk => Some(Wait::At(Step::cnapt(14))),
             Phase::AwaitServerServices => Some(Wait::At(Step::cnapt(19))),
+            Phase::AwaitClosing => either(22, 12),
+            Phase::AwaitOpening => either(23, 12),
+            Phase::AwaitVpn => either(24, 12),
             Phase::AwaitControl => either(28, 16),
             Phase::AwaitRenewal => either(30, 18),
             Phase::AwaitAllRedirected => either(33, 21),

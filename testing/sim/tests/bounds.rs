@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use handover_proto::Side;
 use handover_proto::session::{Event, Loss, Phase, Procedure, SnaptPhase, bound};
-use handover_sim::{Broken, Closing, Ended, Plan, World};
+use handover_proto::step::Step;
+use handover_sim::{Broken, Closing, Ended, Plan, Wait, World};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -12,7 +13,10 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const SLACK: Duration = Duration::from_millis(500);
 
 fn busy_world(seed: u64) -> Result<World, Broken> {
-    let mut world = World::attached(seed)?;
+    load(World::attached(seed)?)
+}
+
+fn load(mut world: World) -> Result<World, Broken> {
     world.run_for(Duration::from_millis(200))?;
     let pace = Duration::from_millis(20);
     for _ in 0..3 {
@@ -130,6 +134,35 @@ fn cnapt_19_without_an_answer_the_starred_steps_follow() -> Result<(), Broken> {
     world.cut(0);
     assert_eq!(lasts(&mut world, Phase::AwaitServerServices)?, bound::REPLY);
     world.finish(PATIENCE)
+}
+
+//= docs/spec/planned.md#cnapt-22
+//= docs/spec/planned.md#cnapt-23
+//= docs/spec/planned.md#cnapt-24
+//= type=test
+#[test]
+fn cnapt_22_to_24_a_shell_without_an_answer_is_not_waited_for_for_ever() -> Result<(), Broken> {
+    for (before, step) in [(19, 22), (22, 23), (23, 24)] {
+        let waits =
+            |world: &World, step| world.wait(Side::Cnapt) == Some(Wait::At(Step::cnapt(step)));
+        let mut world = load(World::attached_with_one_adapter(16, SLACK)?)?;
+        world.order(1);
+        world.run_until(PATIENCE, "the wait before", |world| waits(world, before))?;
+        world.hooks_answer = false;
+        world.run_until(PATIENCE, "the wait", |world| waits(world, step))?;
+        let began = world.now();
+        let patience = bound::NETWORKS + bound::DIAL;
+        world.run_until(patience, "its end", |world| !waits(world, step))?;
+        assert_eq!(world.now().since(began), bound::NETWORKS);
+        world.hooks_answer = true;
+        // The way back is a wait of its own.
+        world.run_until(patience, "the way back", |world| {
+            world.switches().count() == 1
+        })?;
+        assert!(world.switches().all(|one| !one.done));
+        world.finish(PATIENCE)?;
+    }
+    Ok(())
 }
 
 //= docs/spec/planned.md#cnapt-28

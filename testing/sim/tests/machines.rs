@@ -57,6 +57,7 @@ fn cnapt_with_round_trip(millis: u64) -> Result<Cnapt, PeerMisbehaved> {
     let mut cnapt = Cnapt::new(ID, Instance(1), Vec::new(), streams);
     cnapt.attach(NetworkId(0), at(0));
     cnapt.decision_suspended(at(0));
+    open_networks(&mut cnapt, 1);
     cnapt.control_up(LinkNumber(1), CONTROL, at(20));
     let attached = Attached {
         snapt: Instance(2),
@@ -68,6 +69,13 @@ fn cnapt_with_round_trip(millis: u64) -> Result<Cnapt, PeerMisbehaved> {
     };
     cnapt.handle_frame(CONTROL, &Frame::Attached(attached), at(20 + millis))?;
     Ok(cnapt)
+}
+
+/// There are no hooks to run in the switch of that number.
+fn open_networks(cnapt: &mut Cnapt, number: u64) {
+    cnapt.networks_closed(number, true, at(0));
+    cnapt.network_opened(number, true, at(0));
+    cnapt.vpn_opened(number, true, at(0));
 }
 
 fn outputs(cnapt: &mut Cnapt) -> Vec<Output> {
@@ -223,12 +231,30 @@ fn a_control_channel_that_comes_after_its_bound_is_closed() -> Result<(), PeerMi
     let mut cnapt = Cnapt::new(ID, Instance(1), Vec::new(), streams);
     cnapt.attach(NetworkId(0), at(0));
     cnapt.decision_suspended(at(0));
+    open_networks(&mut cnapt, 1);
     let late = at(0) + bound::DIAL;
     cnapt.handle_timeout(late);
     assert_eq!(cnapt.phase(), Phase::Detached);
     cnapt.control_up(LinkNumber(1), CONTROL, late);
     assert_eq!(closed(&outputs(&mut cnapt)), [(CONTROL, Close::Reset)]);
     Ok(())
+}
+
+#[test]
+fn what_hooks_of_another_switch_did_is_not_taken_for_an_answer() {
+    let streams = Streams::new(Side::Cnapt, &[], CreditPool::default());
+    let mut cnapt = Cnapt::new(ID, Instance(1), Vec::new(), streams);
+    cnapt.attach(NetworkId(0), at(0));
+    cnapt.decision_suspended(at(0));
+    cnapt.networks_closed(1, true, at(0));
+    cnapt.network_opened(1, false, at(0));
+    assert_eq!(cnapt.phase(), Phase::Detached);
+    cnapt.attach(NetworkId(1), at(1));
+    cnapt.decision_suspended(at(1));
+    open_networks(&mut cnapt, 1);
+    assert_eq!(cnapt.phase(), Phase::AwaitClosing);
+    open_networks(&mut cnapt, 2);
+    assert_eq!(cnapt.phase(), Phase::AwaitControl);
 }
 
 #[test]

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use handover_proto::Side;
 use handover_proto::session::{Ordered, Procedure, bound};
+use handover_proto::step::Step;
 use handover_proto::wire::Frame;
-use handover_sim::{Broken, Closing, Plan, Reading, World};
+use handover_sim::{Broken, Closing, Plan, Reading, Wait, World};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -127,6 +128,31 @@ fn with_a_dead_target_it_goes_back_and_says_so() -> Result<(), Broken> {
         world.restore(1);
     }
     world.finish(PATIENCE)
+}
+
+#[test]
+fn a_hook_that_fails_or_hangs_brings_it_back_to_the_old_network() -> Result<(), Broken> {
+    for dooms in [World::fail_hooks, World::hang_hooks] {
+        for step in 22..=24 {
+            let mut world = World::attached_with_one_adapter(10, QUICK)?;
+            world.open(Plan::send(3_000_000), Plan::echo())?;
+            world.run_for(Duration::from_millis(100))?;
+            world.order(1);
+            let wait = Some(Wait::At(Step::cnapt(step)));
+            world.run_until(PATIENCE, "the hook", |world| {
+                world.wait(Side::Cnapt) == wait
+            })?;
+            assert!(dooms(&mut world));
+            world.run_until(PATIENCE, "the switch", |world| {
+                world.switches().count() == 1
+            })?;
+            assert!(world.is_attached() && world.switches().all(|one| !one.done));
+            assert_eq!(world.cnapt.network().map(|one| one.0), Some(0));
+            assert!(world.switch(1)?.planned, "the next one works");
+            world.finish(PATIENCE)?;
+        }
+    }
+    Ok(())
 }
 
 #[test]

@@ -36,6 +36,12 @@ pub enum Phase {
     AwaitOk,
     /// CNAPT-19: SERVER_SERVICES_READY_FOR_REDIRECTION.
     AwaitServerServices,
+    /// CNAPT-22, CNAPT-12*: the shell closes what the new network has no use for.
+    AwaitClosing,
+    /// CNAPT-23, CNAPT-12*: the shell opens the new network.
+    AwaitOpening,
+    /// CNAPT-24, CNAPT-12*: the shell opens the VPN over it.
+    AwaitVpn,
     /// CNAPT-28, CNAPT-16*: the new control channel.
     AwaitControl,
     /// CNAPT-30, CNAPT-18*: the SNAPT's RENEW.
@@ -166,8 +172,15 @@ impl Cnapt {
     /// Whether a lost network is being replaced, and nothing has answered yet.
     pub fn is_searching(&self) -> bool {
         let starred = |switch: Switch| switch.procedure == Procedure::Starred && !switch.ordered;
-        matches!(self.phase, Phase::AwaitSuspension | Phase::AwaitControl)
-            && self.switch.is_some_and(starred)
+        let nothing_answered = matches!(
+            self.phase,
+            Phase::AwaitSuspension
+                | Phase::AwaitClosing
+                | Phase::AwaitOpening
+                | Phase::AwaitVpn
+                | Phase::AwaitControl
+        );
+        nothing_answered && self.switch.is_some_and(starred)
     }
 
     /// Where the switch that is going on leads.
@@ -248,6 +261,9 @@ impl Cnapt {
             | Phase::AwaitMarkers
             | Phase::AwaitOk
             | Phase::AwaitServerServices
+            | Phase::AwaitClosing
+            | Phase::AwaitOpening
+            | Phase::AwaitVpn
             | Phase::AwaitControl
             | Phase::AwaitRenewal
             | Phase::AwaitAllRedirected => Ordered::Busy,
@@ -275,6 +291,35 @@ impl Cnapt {
     pub fn decision_suspended(&mut self, now: Instant) {
         if self.phase == Phase::AwaitSuspension {
             self.go_on_suspended(now);
+        }
+    }
+
+    /// What the new network has no use for is closed, or could not be (CNAPT-22, CNAPT-12*).
+    pub fn networks_closed(&mut self, number: u64, done: bool, now: Instant) {
+        if self.phase == Phase::AwaitClosing && self.is_number(number) {
+            self.go_on_closed(done, now);
+        }
+    }
+
+    /// The new network is open, or could not be opened (CNAPT-23, CNAPT-12*).
+    pub fn network_opened(&mut self, number: u64, done: bool, now: Instant) {
+        if self.phase == Phase::AwaitOpening && self.is_number(number) {
+            if done {
+                self.change_address(now);
+            } else {
+                self.fail_target(now);
+            }
+        }
+    }
+
+    /// The VPN over it is open, or could not be opened (CNAPT-24, CNAPT-12*).
+    pub fn vpn_opened(&mut self, number: u64, done: bool, now: Instant) {
+        if self.phase == Phase::AwaitVpn && self.is_number(number) {
+            if done {
+                self.move_sockets(self.switch.map(|switch| switch.to), now);
+            } else {
+                self.fail_target(now);
+            }
         }
     }
 
@@ -395,6 +440,9 @@ impl Cnapt {
                 | Phase::AwaitAck
                 | Phase::AwaitOk
                 | Phase::AwaitServerServices
+                | Phase::AwaitClosing
+                | Phase::AwaitOpening
+                | Phase::AwaitVpn
                 | Phase::AwaitControl
                 | Phase::Refused => return,
             };
@@ -693,17 +741,7 @@ impl Cnapt {
         if let Some(switch) = &mut self.switch {
             switch.left_whole = true;
         }
-        // Networks are opened and closed by their owner.
-        self.mark(Step::cnapt(22), now);
-        self.mark(Step::cnapt(23), now);
-        //= docs/spec/planned.md#cnapt-24
-        let network = self.change_address(Step::cnapt(24), now);
-        // Flows and spare conduits follow the link.
-        for step in 25..=27 {
-            self.mark(Step::cnapt(step), now);
-        }
-        //= docs/spec/planned.md#cnapt-28
-        self.dial(Step::cnapt(28), network, now);
+        self.close_networks(now);
     }
 
     // === The unexpected switch ===
@@ -759,24 +797,108 @@ impl Cnapt {
             self.close_conduits(Close::Reset);
             self.close_link(Close::Reset);
         }
+        self.close_networks(now);
+    }
+
+    // === Both: the networks ===
+
+    /// CNAPT-22. All of CNAPT-12* begins with it: what is left of a lost network goes before another comes.
+    fn close_networks(&mut self, now: Instant) {
+        let Some(switch) = self.switch else { return };
+        //= docs/spec/planned.md#cnapt-22
         //= docs/spec/unexpected.md#cnapt-star-12
-        let network = self.change_address(Step::cnapt_star(12), now);
-        for step in 13..=15 {
-            self.mark(Step::cnapt_star(step), now);
+        if self.take_by(switch, 22, 12, now) {
+            let (number, next) = (switch.number, switch.to);
+            let close = Output::CloseNetworks { number, next };
+            self.await_networks(Phase::AwaitClosing, close, now);
+        } else {
+            match switch.procedure {
+                Procedure::Stepwise => self.open_network(now),
+                Procedure::Starred => self.move_sockets(self.network, now),
+            }
         }
-        //= docs/spec/unexpected.md#cnapt-star-16
-        self.dial(Step::cnapt_star(16), network, now);
+    }
+
+    /// A network that is lost may be past closing, and the switch away from it has to go on; one that is left by
+    /// order can be kept.
+    fn go_on_closed(&mut self, done: bool, now: Instant) {
+        match self.switch.map(|switch| switch.procedure) {
+            Some(Procedure::Stepwise) if !done => self.fail_target(now),
+            Some(Procedure::Stepwise | Procedure::Starred) => self.open_network(now),
+            None => {}
+        }
+    }
+
+    fn open_network(&mut self, now: Instant) {
+        let Some(switch) = self.switch else { return };
+        let opens = match switch.procedure {
+            //= docs/spec/planned.md#cnapt-23
+            Procedure::Stepwise => self.take(Step::cnapt(23), now),
+            Procedure::Starred => true,
+        };
+        if opens {
+            let (number, network) = (switch.number, switch.to);
+            let open = Output::OpenNetwork { number, network };
+            self.await_networks(Phase::AwaitOpening, open, now);
+        } else {
+            self.change_address(now);
+        }
+    }
+
+    /// From here on everything is bound to the new network.
+    fn change_address(&mut self, now: Instant) {
+        let Some(switch) = self.switch else { return };
+        let changes = match switch.procedure {
+            //= docs/spec/planned.md#cnapt-24
+            Procedure::Stepwise => self.take(Step::cnapt(24), now),
+            Procedure::Starred => true,
+        };
+        if changes {
+            let (number, network) = (switch.number, switch.to);
+            let open = Output::OpenVpn { number, network };
+            self.await_networks(Phase::AwaitVpn, open, now);
+        } else {
+            self.move_sockets(self.network, now);
+        }
+    }
+
+    fn await_networks(&mut self, phase: Phase, asked: Output, now: Instant) {
+        self.phase = phase;
+        self.timers.set(Timer::Networks, now + bound::NETWORKS);
+        self.streams.outputs.push_back(asked);
+    }
+
+    /// The shell has no answer.
+    fn networks_overdue(&mut self, now: Instant) {
+        match self.phase {
+            Phase::AwaitClosing => self.go_on_closed(false, now),
+            Phase::AwaitOpening | Phase::AwaitVpn => self.fail_target(now),
+            Phase::Detached
+            | Phase::Attached
+            | Phase::AwaitSuspension
+            | Phase::AwaitAck
+            | Phase::AwaitMarkers
+            | Phase::AwaitOk
+            | Phase::AwaitServerServices
+            | Phase::AwaitControl
+            | Phase::AwaitRenewal
+            | Phase::AwaitAllRedirected
+            | Phase::Refused => {}
+        }
     }
 
     // === Both: the new link ===
 
-    /// The network that the new link is bound to.
-    fn change_address(&mut self, step: Step, now: Instant) -> Option<NetworkId> {
-        if self.take(step, now) {
-            self.switch.map(|switch| switch.to)
-        } else {
-            self.network
+    /// CNAPT-25..28, CNAPT-13*..16*: flows and spare conduits follow the link.
+    fn move_sockets(&mut self, network: Option<NetworkId>, now: Instant) {
+        let Some(switch) = self.switch else { return };
+        self.timers.stop(Timer::Networks);
+        for (planned, starred) in [(25, 13), (26, 14), (27, 15)] {
+            self.mark(step_of(switch, planned, starred), now);
         }
+        //= docs/spec/planned.md#cnapt-28
+        //= docs/spec/unexpected.md#cnapt-star-16
+        self.dial(step_of(switch, 28, 16), network, now);
     }
 
     fn dial(&mut self, step: Step, network: Option<NetworkId>, now: Instant) {
@@ -998,9 +1120,12 @@ impl Cnapt {
             | Phase::AwaitOk
             | Phase::AwaitServerServices => self.give_up_stepwise(now),
             // Nothing of the old link is left, and now the new one died.
-            Phase::AwaitControl | Phase::AwaitRenewal | Phase::AwaitAllRedirected => {
-                self.fail_target(now);
-            }
+            Phase::AwaitClosing
+            | Phase::AwaitOpening
+            | Phase::AwaitVpn
+            | Phase::AwaitControl
+            | Phase::AwaitRenewal
+            | Phase::AwaitAllRedirected => self.fail_target(now),
             Phase::Detached | Phase::Refused => {}
         }
     }
@@ -1118,6 +1243,7 @@ impl Cnapt {
                 self.dialling = None;
                 self.fail_target(now);
             }
+            Timer::Networks => self.networks_overdue(now),
             Timer::Renewal | Timer::AllRedirected => self.retry(now),
             Timer::Gap => self.settle_trail(true, now),
             Timer::Probe => self.send_probe(now),

@@ -213,6 +213,28 @@ pub enum Output {
     },
     /// CNAPT-1: answer with `decision_suspended`.
     SuspendDecision,
+    /// CNAPT-22, CNAPT-12*: close, if needed, every network but `next`, and what is not to be used again of
+    /// that one; a VPN before the network under it. Answer with `networks_closed`.
+    CloseNetworks {
+        /// The switch, to be said in the answer.
+        number: u64,
+        /// The network that is to carry.
+        next: NetworkId,
+    },
+    /// CNAPT-23, CNAPT-12*: open it, if its address is not there yet; answer with `network_opened`.
+    OpenNetwork {
+        /// The switch, to be said in the answer.
+        number: u64,
+        /// Which.
+        network: NetworkId,
+    },
+    /// CNAPT-24, CNAPT-12*: open the VPN over it, if there is to be one; answer with `vpn_opened`.
+    OpenVpn {
+        /// The switch, to be said in the answer.
+        number: u64,
+        /// Over which network.
+        network: NetworkId,
+    },
     /// CNAPT-34.
     WakeDecision,
     /// For people.
@@ -235,6 +257,9 @@ pub mod bound {
     pub const OTHER_NETWORK: Duration = Duration::from_secs(30);
     /// CNAPT-7: the decision task answers at once, or is not there.
     pub const SUSPENSION: Duration = Duration::from_secs(1);
+    /// CNAPT-22, CNAPT-23, CNAPT-24, each of the three in CNAPT-12*: the shell bounds every hook that it runs and
+    /// then answers; longer than its longest hooks together, so it is met only by a shell that is broken.
+    pub const NETWORKS: Duration = Duration::from_secs(600);
     /// CNAPT-28, CNAPT-16*: TCP, TLS and ATTACH over a slow network; then the next is tried.
     pub const DIAL: Duration = Duration::from_secs(5);
     /// A probe while an application waits.

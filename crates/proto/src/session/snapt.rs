@@ -1029,6 +1029,7 @@ impl Snapt {
             | Timer::Reply
             | Timer::ReplyProbe
             | Timer::Ok
+            | Timer::Networks
             | Timer::Dial
             | Timer::AllRedirected
             | Timer::Probe

@@ -19,6 +19,8 @@ pub enum Timer {
     Ok,
     /// When the CNAPT does not go on (SNAPT-12, SNAPT-16).
     OtherNetwork,
+    /// When the shell does not say that networks are closed or opened (CNAPT-22..24, CNAPT-12*).
+    Networks,
     /// When no new control channel comes about (CNAPT-28, CNAPT-16*).
     Dial,
     /// When the other's RENEW stays away (CNAPT-30, SNAPT-20, CNAPT-18*, SNAPT-12*).

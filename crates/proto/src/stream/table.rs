@@ -755,6 +755,7 @@ impl Streams {
             | Timer::Markers
             | Timer::Ok
             | Timer::OtherNetwork
+            | Timer::Networks
             | Timer::Dial
             | Timer::Renewal
             | Timer::AllRedirected

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 
 use super::world::{LIMIT, NETWORKS, ensure_done, two_networks};
 use crate::application::{Application, PATIENCE, Stop, converse, enter};
-use crate::handover::{Client, Handover};
+use crate::handover::{Client, Handover, Service};
 use crate::scenario::Lab;
 use crate::servers::Echo;
 use crate::wait::wait_until;
@@ -24,21 +24,18 @@ const SOME: u64 = 20;
 pub(super) fn run(lab: &Lab) -> Result<()> {
     let topology = two_networks()?;
     let echo = Echo::start(&topology.device, Ipv4Addr::LOCALHOST.into())?;
-    let offered = |name: &str, port: u16| {
-        let target = echo.address();
-        format!(
-            "[[service]]\nname = \"{name}\"\nprotocol = \"tcp\"\ntarget = \"{target}\"\nport = {port}\n"
-        )
-    };
-    let options = offered("agent", 9000) + &offered("low", 22) + &offered("taken", 9003);
+    let service = |name, port| Service::tcp(name, echo.address(), port);
+    let services = [
+        service("agent", 9000),
+        service("low", 22),
+        service("taken", 9003),
+    ];
     let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9003));
     let other = topology.server.run(move || TcpListener::bind(everywhere));
     let other = other.context("take the port")?;
     let client = Client {
-        name: "client",
-        bind: "127.0.0.1",
-        networks: &NETWORKS,
-        options: &options,
+        services: &services,
+        ..Client::named("client", &NETWORKS)
     };
     let mut handover = Handover::start_with(lab, &topology, &[], &client, "")?;
     for told in [

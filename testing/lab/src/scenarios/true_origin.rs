@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -27,11 +27,7 @@ pub(super) const NEEDS: [Facility; 3] = [
 const TARGET: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(SERVER), 8000);
 
 /// Where applications find it on the device.
-const WEB: Service<'static> = Service {
-    name: "web",
-    target: TARGET,
-    port: 8080,
-};
+const WEB: Service<'static> = Service::tcp("web", TARGET, 8080);
 
 pub(super) fn run(lab: &Lab) -> Result<()> {
     let topology = two_networks()?;
@@ -84,12 +80,7 @@ frontend web
 }
 
 fn start_handover(lab: &Lab, topology: &Topology) -> Result<Handover> {
-    let client = Client {
-        name: "client",
-        bind: &Ipv4Addr::LOCALHOST.to_string(),
-        networks: &NETWORKS,
-        options: "",
-    };
+    let client = Client::named("client", &NETWORKS);
     let service = format!(
         "[[service]]
 name = \"{}\"

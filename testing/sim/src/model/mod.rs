@@ -52,6 +52,8 @@ pub struct Configuration {
     pub streams: u8,
     /// Requests that client applications make at any later time.
     pub late: u8,
+    /// Whether networks are opened and closed by hooks, which take their time, and fail as connections die.
+    pub hooks: bool,
     /// What is left out of the machines.
     pub bug: Option<Bug>,
 }
@@ -68,10 +70,11 @@ impl Configuration {
         early: 0,
         streams: 2,
         late: 0,
+        hooks: false,
         bug: None,
     };
 
-    /// Besides [`Self::WHOLE`] two in which messages of a living process come late: a bound passes before the
+    /// Besides [`Self::WHOLE`] one with hooks, and two in which messages of a living process come late: a bound passes before the
     /// answer, an OPEN is repeated while the first is under way, a link dies and what it carried arrives all
     /// the same. All of it in one world would be too much.
     pub fn with_its_kin(self) -> Vec<Self> {
@@ -82,8 +85,14 @@ impl Configuration {
         };
         let early = Self { early: 1, ..calm };
         let late = Self { breaks: 1, ..calm };
+        let hooks = Self {
+            deaths: 1,
+            streams: 1,
+            hooks: true,
+            ..calm
+        };
         if self == Self::WHOLE {
-            vec![self, early, late]
+            vec![self, early, late, hooks]
         } else {
             vec![self]
         }
@@ -116,6 +125,7 @@ impl Configuration {
             early,
             streams,
             late,
+            hooks: false,
             bug: None,
         }
     }

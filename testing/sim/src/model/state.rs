@@ -41,6 +41,10 @@ pub(super) enum Action {
     Connected(usize),
     /// A network cannot be reached.
     Unreachable(usize),
+    /// Hooks have ended.
+    HooksEnd,
+    /// Hooks have failed.
+    HooksFail,
     /// The decision task has found a network.
     Decide,
     /// The user orders a switch to the other network.
@@ -79,6 +83,14 @@ struct Connection {
     reset: [bool; 2],
 }
 
+/// What hooks are to do, in the switch of that number.
+#[derive(Clone, Copy, Debug, Hash)]
+enum Hooks {
+    Close(u64),
+    Open(u64),
+    OpenVpn(u64),
+}
+
 /// Both machines and everything around them.
 #[derive(Clone, Debug, Hash)]
 pub(super) struct State {
@@ -90,6 +102,8 @@ pub(super) struct State {
     next_conduit: u64,
     /// Links whose control channels are being made.
     dials: Vec<LinkNumber>,
+    /// What hooks are running for.
+    hooks: Option<Hooks>,
     decides: bool,
     next_network: usize,
     talks: Vec<Talk>,
@@ -124,6 +138,7 @@ impl State {
             connections: BTreeMap::new(),
             next_conduit: 0,
             dials: Vec::new(),
+            hooks: None,
             decides: true,
             next_network: 0,
             talks: Vec::new(),
@@ -212,6 +227,7 @@ impl State {
             let living = self.connections.iter().filter(|(_, one)| both(one));
             actions.extend(living.map(|(conduit, _)| Action::Die(*conduit)));
             actions.extend((0..self.dials.len()).map(Action::Unreachable));
+            actions.extend(self.hooks.iter().map(|_| Action::HooksFail));
         }
         if self.breaks > 0 {
             let living = self
@@ -249,6 +265,7 @@ impl State {
             }
         }
         actions.extend((0..self.dials.len()).map(Action::Connected));
+        actions.extend(self.hooks.iter().map(|_| Action::HooksEnd));
         if self.decides {
             actions.push(Action::Decide);
         }
@@ -316,6 +333,11 @@ impl State {
                 self.deaths -= 1;
                 let link = self.dials.remove(index);
                 self.cnapt.control_failed(link, NOW);
+            }
+            Action::HooksEnd => self.hooks_end(true),
+            Action::HooksFail => {
+                self.deaths -= 1;
+                self.hooks_end(false);
             }
             Action::Decide => {
                 self.decides = false;
@@ -417,6 +439,7 @@ impl State {
                 self.cnapt = new_cnapt(self.run, world);
                 self.turned_away = false;
                 self.dials.clear();
+                self.hooks = None;
                 self.decides = true;
                 self.next_network = 0;
                 self.open(0)?;
@@ -555,6 +578,7 @@ const fn length(timer: Timer) -> Option<u8> {
         Timer::Dial => Some(9),
         Timer::OtherNetwork => Some(10),
         Timer::OpenWait => Some(11),
+        Timer::Networks => Some(12),
         Timer::SwitchTimeout | Timer::Probe | Timer::Gap => None,
     }
 }
@@ -569,6 +593,7 @@ const fn may_be_early(timer: Timer) -> bool {
         | Timer::AllRedirected
         | Timer::Ok
         | Timer::Held
+        | Timer::Networks
         | Timer::Dial
         | Timer::OtherNetwork
         | Timer::SwitchTimeout

@@ -40,10 +40,7 @@ impl Stage {
             } => self.with_network(network, |world, index| {
                 world.go_and_return(index, away, told);
             }),
-            Action::Forget(which) => {
-                let network = self.network(which);
-                self.world.forget_all(network) > 0
-            }
+            Action::Forget(which) => self.forget(which),
             Action::Weather {
                 network,
                 there,
@@ -86,10 +83,9 @@ impl Stage {
                     world.change(key, side, reading, closing);
                 })
             }
-            Action::Silence => {
-                self.world.decision_answers = !self.world.decision_answers;
-                true
-            }
+            Action::Silence => self.silence(),
+            Action::FailHooks => self.world.fail_hooks(),
+            Action::HangHooks => self.world.hang_hooks(),
         };
         Ok(struck)
     }
@@ -105,6 +101,16 @@ impl Stage {
             self.keys.push(self.world.open_at(at, opener, acceptor)?);
         }
         Ok(awake)
+    }
+
+    fn forget(&mut self, which: Which) -> bool {
+        let network = self.network(which);
+        self.world.forget_all(network) > 0
+    }
+
+    fn silence(&mut self) -> bool {
+        self.world.decision_answers = !self.world.decision_answers;
+        true
     }
 
     fn order(&mut self, number: usize) -> bool {

@@ -54,6 +54,17 @@ const BETWEEN_FRAMES: [Wait; 5] = [
     Wait::At(Step::snapt_star(12)),
 ];
 
+/// Where the CNAPT waits for hooks, if its networks have any.
+const AT_NETWORKS: [Wait; 4] = [
+    Wait::At(Step::cnapt(22)),
+    Wait::At(Step::cnapt(23)),
+    Wait::At(Step::cnapt(24)),
+    Wait::At(Step::cnapt_star(12)),
+];
+
+/// Long enough that something can strike meanwhile.
+const QUICK_HOOK: Duration = Duration::from_millis(10);
+
 /// How long an ambush waits for a machine to come to its step: the longest of the usual ways there.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -70,6 +81,7 @@ impl Script {
             seed: 0,
             networks,
             switch_timeout: switch_timeout(&mut random),
+            one_adapter: random.chance(50),
             split_percent: SPLIT_PERCENT,
             lasts: SHORTEST + random.duration(SHORTEST),
             entries: Vec::new(),
@@ -131,13 +143,17 @@ impl Script {
         if between_frames(wait) {
             self.fall_apart(random);
         }
+        if AT_NETWORKS.contains(&wait) || matches!(fault, Fault::HookFails | Fault::HookHangs) {
+            self.give_hooks(fault, random);
+        }
         let way = way_to(wait, random);
         self.prepare(fault, random);
         for action in &way {
             let delay = random.duration(Duration::from_millis(500));
             self.push(delay, *action);
         }
-        let later = if random.chance(50) || between_frames(wait) {
+        let at_once = between_frames(wait) || fault == Fault::Forget;
+        let later = if at_once || random.chance(50) {
             Duration::ZERO
         } else {
             random.duration(Duration::from_secs(1))
@@ -174,6 +190,16 @@ impl Script {
         self.split_percent = 100;
         for network in &mut self.networks {
             network.jitter += random.duration(Duration::from_millis(300));
+        }
+    }
+
+    /// Every network has to be opened and closed. What a NAT is to forget meanwhile is the end of the old link,
+    /// which is soon over: then the hooks are quick.
+    fn give_hooks(&mut self, fault: Fault, random: &mut Random) {
+        for network in &mut self.networks {
+            let quick = fault == Fault::Forget;
+            let takes = if quick { QUICK_HOOK } else { hook_time(random) };
+            *network = network.with_hooks(takes);
         }
     }
 
@@ -215,7 +241,9 @@ impl Script {
             | Fault::Reset
             | Fault::Leave
             | Fault::Change
-            | Fault::Silence => {}
+            | Fault::Silence
+            | Fault::HookFails
+            | Fault::HookHangs => {}
         }
     }
 }
@@ -230,7 +258,14 @@ fn network(random: &mut Random) -> Network {
         network.forgets = Some(Duration::from_millis(2_000 + random.below(60_000)));
     }
     network.late_resets = random.chance(50);
+    if random.chance(20) {
+        network = network.with_hooks(hook_time(random));
+    }
     network
+}
+
+fn hook_time(random: &mut Random) -> Duration {
+    QUICK_HOOK + random.duration(Duration::from_secs(3))
 }
 
 fn switch_timeout(random: &mut Random) -> Duration {
@@ -332,6 +367,8 @@ fn action(fault: Fault, random: &mut Random) -> Action {
             away: random.duration(Duration::from_secs(40)),
             told: random.chance(50),
         },
+        // The others seldom have a connection.
+        Fault::Forget if random.chance(70) => Action::Forget(Which::Current),
         Fault::Forget => Action::Forget(which(random)),
         Fault::Weather => Action::Weather {
             network: which(random),
@@ -363,6 +400,8 @@ fn action(fault: Fault, random: &mut Random) -> Action {
             Action::Change(small(random), side(random), reading, closing)
         }
         Fault::Silence => Action::Silence,
+        Fault::HookFails => Action::FailHooks,
+        Fault::HookHangs => Action::HangHooks,
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Script {
     pub networks: Vec<Network>,
     /// How long the SNAPT keeps the session of a silent CNAPT.
     pub switch_timeout: Duration,
+    /// Whether only one of the networks with hooks can be open at a time.
+    pub one_adapter: bool,
     /// How often what is written at once travels in two pieces, in percent.
     pub split_percent: u64,
     /// When the world is calmed down, at the earliest.
@@ -172,6 +174,10 @@ pub enum Action {
     Change(usize, Side, Reading, Closing),
     /// The decision task falls silent, or answers again.
     Silence,
+    /// The hooks that run, or else the next, fail.
+    FailHooks,
+    /// They hang until they are killed.
+    HangHooks,
 }
 
 impl fmt::Display for Script {
@@ -191,6 +197,9 @@ impl fmt::Display for Script {
             if network.late_resets {
                 formatter.write_str(", what was sent arrives before a reset")?;
             }
+            if let Some(takes) = network.hooks {
+                write!(formatter, ", has hooks that take {takes:?}")?;
+            }
             writeln!(formatter)?;
         }
         writeln!(
@@ -198,6 +207,9 @@ impl fmt::Display for Script {
             "switch timeout {:?}; calm after {:?}; {} % in two pieces, by {}",
             self.switch_timeout, self.lasts, self.split_percent, self.seed
         )?;
+        if self.one_adapter {
+            writeln!(formatter, "one adapter for all networks with hooks")?;
+        }
         self.entries
             .iter()
             .try_for_each(|entry| writeln!(formatter, "  {entry}"))

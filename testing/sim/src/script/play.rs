@@ -60,6 +60,7 @@ impl Script {
         let mut world = World::new(self.seed, self.networks.clone());
         world.set_switch_timeout(self.switch_timeout);
         world.split_percent = self.split_percent;
+        world.one_adapter = self.one_adapter;
         if let Some(bug) = self.bug {
             world = world.with_bug(bug);
         }
@@ -170,6 +171,7 @@ impl Stage {
         let world = &mut self.world;
         world.say("script", |_| "calm".to_owned());
         world.decision_answers = true;
+        world.let_hooks_work();
         for side in [Side::Cnapt, Side::Snapt] {
             world.wake(side, false);
         }

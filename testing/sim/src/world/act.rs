@@ -315,6 +315,7 @@ impl World {
     fn replace_cnapt(&mut self) {
         self.excuse_all();
         self.run += 1;
+        self.forget_hooks();
         self.pools[0] = Default::default();
         self.cnapt = new_cnapt(self.run, &self.pools);
         self.give_bugs();

@@ -7,6 +7,7 @@ use handover_proto::stream::code;
 use handover_proto::wire::{CatalogueEntry, OfferState, OfferedService};
 use handover_proto::{Side, StreamId};
 
+use super::hooks::Asked;
 use super::watch::name;
 use super::{Broken, DECISION, Occurrence, World};
 use crate::application::{
@@ -56,6 +57,15 @@ impl World {
                     if self.decision_answers {
                         self.cnapt.decision_suspended(self.now);
                     }
+                }
+                Output::CloseNetworks { number, next } => {
+                    self.run_hooks(Asked::Close { number, next });
+                }
+                Output::OpenNetwork { number, network } => {
+                    self.run_hooks(Asked::Open { number, network });
+                }
+                Output::OpenVpn { number, network } => {
+                    self.run_hooks(Asked::OpenVpn { number, network });
                 }
                 Output::WakeDecision => self.schedule(self.now + DECISION, Occurrence::Decide),
                 Output::Event(event) => self.note(side, event),

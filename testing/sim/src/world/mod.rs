@@ -3,6 +3,7 @@
 mod act;
 mod check;
 mod drive;
+mod hooks;
 mod sleep;
 mod transport;
 mod watch;
@@ -21,6 +22,7 @@ use crate::application::{Conversation, Key, service};
 use crate::network::{Connection, Network};
 use crate::random::Random;
 
+use hooks::Hooks;
 use sleep::Sleep;
 use watch::Watch;
 
@@ -108,6 +110,11 @@ enum Occurrence {
     },
     /// The device's operating system says that a network is gone.
     NetworkLost(NetworkId),
+    /// The hooks that were asked for as number `count` have ended.
+    Hook {
+        count: u64,
+        done: bool,
+    },
     /// A network that went away is back, with the address that it had.
     Return {
         network: NetworkId,
@@ -132,7 +139,7 @@ impl Occurrence {
             Self::Arrival { to: side, .. } | Self::Tick { side, .. } | Self::Ended { side, .. } => {
                 [Some(side), None]
             }
-            Self::DialFailed { .. } | Self::Decide | Self::NetworkLost(_) => {
+            Self::DialFailed { .. } | Self::Decide | Self::NetworkLost(_) | Self::Hook { .. } => {
                 [Some(Side::Cnapt), None]
             }
             Self::Dialled { .. } => [Some(Side::Cnapt), Some(Side::Snapt)],
@@ -191,6 +198,11 @@ pub struct World {
     pub recording: bool,
     /// Whether the decision task says that it is suspended.
     pub decision_answers: bool,
+    hooks: Hooks,
+    /// Whether the shell says what became of its hooks.
+    pub hooks_answer: bool,
+    /// Whether only one of the networks with hooks can be open at a time.
+    pub one_adapter: bool,
     /// Whether the decision task looks for networks by itself.
     pub automatic: bool,
     /// How many networks the decision task has tried since the session last ran.
@@ -248,6 +260,9 @@ impl World {
             hold_new: false,
             recording: false,
             decision_answers: true,
+            hooks: Hooks::default(),
+            hooks_answer: true,
+            one_adapter: false,
             automatic: true,
             attempts: 0,
             believed: None,
@@ -290,7 +305,23 @@ impl World {
     /// If it does not attach.
     pub fn attached(seed: u64) -> Result<Self, Broken> {
         let networks = [10, 30].map(|delay| Network::new(Duration::from_millis(delay)));
+        Self::attach(Self::new(seed, networks.to_vec()))
+    }
+
+    /// The same, but hooks that take so long open and close the networks, one of which can be open.
+    ///
+    /// # Errors
+    ///
+    /// If it does not attach.
+    pub fn attached_with_one_adapter(seed: u64, hook: Duration) -> Result<Self, Broken> {
+        let networks =
+            [10, 30].map(|delay| Network::new(Duration::from_millis(delay)).with_hooks(hook));
         let mut world = Self::new(seed, networks.to_vec());
+        world.one_adapter = true;
+        Self::attach(world)
+    }
+
+    fn attach(mut world: Self) -> Result<Self, Broken> {
         world.start();
         world.run_until(Duration::from_secs(5), "attached", Self::is_attached)?;
         Ok(world)
@@ -430,6 +461,7 @@ impl World {
             Occurrence::Abandon { conduit } => self.abandon(conduit),
             Occurrence::Kill { conduit, told } => self.kill(conduit, told.as_slice()),
             Occurrence::Ended { conduit, side } => self.ended(conduit, side),
+            Occurrence::Hook { count, done } => self.hooks_end(count, done),
             Occurrence::NetworkLost(network) => self.cnapt.network_lost(network, self.now),
             Occurrence::Return { network, cuts } => self.come_back(network, cuts),
             Occurrence::Wake {

@@ -29,14 +29,14 @@ impl World {
         }
     }
 
-    /// Three flights over a network that is up; an error where the device knows that it is down; no
+    /// Three flights over a network that is up; an error where the device knows that it is down or closed; no
     /// answer at all where it is cut.
     fn dial(&mut self, link: Dial, id: NetworkId) {
         let Some(network) = self.networks.get(id.0).copied() else {
             return;
         };
         match network.state {
-            NetworkState::Up => {
+            NetworkState::Up if network.open => {
                 let conduit = ConduitId(self.next_conduit);
                 self.next_conduit += 1;
                 let control = matches!(link, Dial::Link(_));
@@ -46,7 +46,7 @@ impl World {
                 let up = self.now + network.there + network.back;
                 self.schedule(up, Occurrence::Dialled { conduit, link });
             }
-            NetworkState::Down => {
+            NetworkState::Up | NetworkState::Down => {
                 let run = self.run;
                 self.schedule(self.now, Occurrence::DialFailed { link, run });
             }

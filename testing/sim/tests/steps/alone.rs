@@ -82,7 +82,12 @@ fn plan_cnapt(cnapt: &mut Cnapt) -> Result<(), PeerMisbehaved> {
     Ok(())
 }
 
+/// The switch of the same number as the link goes to a network that needs no hooks.
 fn attach_cnapt(cnapt: &mut Cnapt, link: u32, control: ConduitId) -> Result<(), PeerMisbehaved> {
+    let number = u64::from(link);
+    cnapt.networks_closed(number, true, NOW);
+    cnapt.network_opened(number, true, NOW);
+    cnapt.vpn_opened(number, true, NOW);
     cnapt.control_up(LinkNumber(link), control, NOW);
     let attached = Attached {
         snapt: SNAPT,

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use handover_proto::bug::Bug;
-use handover_proto::session::{Phase, SnaptPhase, SwitchReport, bound};
+use handover_proto::session::{NetworkId, Phase, SnaptPhase, SwitchReport, bound};
 use handover_proto::stream::ServiceKind;
 use handover_proto::{ConduitId, Instant, Side};
 use handover_sim::{Broken, Key, Plan, World};
@@ -15,6 +15,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a conduit is held back, where one is: longer than all round trips of a switch together, and
 /// shorter than every bound.
 pub(crate) const HELD: Duration = Duration::from_millis(600);
+
+/// How long a hook takes, where there are any.
+const HOOK: Duration = Duration::from_millis(200);
 
 /// Beyond it a wait has met its bound: the round trips over both networks of [`World::attached`], often
 /// enough for every message.
@@ -77,6 +80,18 @@ pub(crate) fn planned(bug: Option<Bug>) -> Result<Seen, Broken> {
     stage.watch_switch()?;
     stage.world.cut(0);
     stage.end()
+}
+
+/// As [`planned`], but one adapter is all there is: the old network is closed before the new one opens.
+//= docs/spec/planned.md#cnapt-22
+//= docs/spec/planned.md#cnapt-23
+//= type=test
+pub(crate) fn planned_with_one_adapter(bug: Option<Bug>) -> Result<Seen, Broken> {
+    let mut stage = Stage::with_one_adapter(bug)?;
+    stage.limit += 3 * HOOK;
+    stage.world.order(1);
+    stage.watch_switch()?;
+    stage.end_at(1)
 }
 
 /// As [`planned`], but no application is there.
@@ -221,6 +236,20 @@ pub(crate) fn unexpected_without_answer(bug: Option<Bug>) -> Result<Seen, Broken
     stage.end()
 }
 
+/// As [`unexpected`], but one adapter is all there is.
+//= docs/spec/unexpected.md#cnapt-star-12
+//= type=test
+pub(crate) fn unexpected_with_one_adapter(bug: Option<Bug>) -> Result<Seen, Broken> {
+    let mut stage = Stage::with_one_adapter(bug)?;
+    stage.noticed = true;
+    stage.limit += 3 * HOOK;
+    let control = stage.world.control()?;
+    stage.world.kill(control, &[Side::Snapt, Side::Cnapt]);
+    stage.world.cut(0);
+    stage.watch_switch()?;
+    stage.end_at(1)
+}
+
 /// A scenario while it is played.
 struct Stage {
     world: World,
@@ -233,7 +262,10 @@ struct Stage {
 
 impl Stage {
     fn idle(bug: Option<Bug>) -> Result<Self, Broken> {
-        let world = World::attached(1)?;
+        Self::idle_in(World::attached(1)?, bug)
+    }
+
+    fn idle_in(world: World, bug: Option<Bug>) -> Result<Self, Broken> {
         let mut world = match bug {
             Some(bug) => world.with_bug(bug),
             None => world,
@@ -252,7 +284,16 @@ impl Stage {
 
     /// Of either kind of service echoes, an upload and a download that last longer than any switch here.
     fn loaded(bug: Option<Bug>) -> Result<Self, Broken> {
-        let mut stage = Self::idle(bug)?;
+        Self::idle(bug)?.load()
+    }
+
+    /// Under the same load, but hooks open and close the networks, of which there can be one at a time.
+    fn with_one_adapter(bug: Option<Bug>) -> Result<Self, Broken> {
+        Self::idle_in(World::attached_with_one_adapter(1, HOOK)?, bug)?.load()
+    }
+
+    fn load(self) -> Result<Self, Broken> {
+        let mut stage = self;
         let long = Plan::send(400_000).paced(4_000, Duration::from_millis(10));
         for (client, server) in [
             (long, Plan::echo()),
@@ -296,6 +337,14 @@ impl Stage {
     fn watch_for(&mut self, duration: Duration) -> Result<(), Broken> {
         let end = self.world.now() + duration;
         self.watch("time", |world| world.now() >= end)
+    }
+
+    /// As [`Stage::end`], and the session is on that network.
+    fn end_at(self, network: usize) -> Result<Seen, Broken> {
+        if self.world.cnapt.network() != Some(NetworkId(network)) {
+            return Err(self.world.failure("the switch failed".to_owned()));
+        }
+        self.end()
     }
 
     /// Everything arrives, and nothing but that happens.

@@ -8,7 +8,7 @@ use handover_proto::stream::{Streams, Transmit, code};
 use handover_proto::wire::{Decoder, Frame, Item};
 use handover_proto::{ConduitId, Side, StreamId};
 
-use super::{Broken, Carried, NOW, State};
+use super::{Broken, Carried, Hooks, NOW, State};
 use crate::application::request;
 use crate::model::Configuration;
 use crate::model::talk::{End, Ended, Talk};
@@ -53,6 +53,11 @@ impl State {
                 Output::Close { conduit, how, rest } => self.close(side, conduit, how, &rest),
                 Output::SuspendDecision => self.cnapt.decision_suspended(NOW),
                 Output::WakeDecision => {}
+                Output::CloseNetworks { number, .. } => {
+                    self.run_hooks(Hooks::Close(number), world);
+                }
+                Output::OpenNetwork { number, .. } => self.run_hooks(Hooks::Open(number), world),
+                Output::OpenVpn { number, .. } => self.run_hooks(Hooks::OpenVpn(number), world),
                 Output::Event(event) => self.note(&event, world)?,
             }
         }
@@ -98,6 +103,23 @@ impl State {
             | Event::Detached => {}
         }
         Ok(())
+    }
+
+    /// Hooks take their time where the world has any.
+    fn run_hooks(&mut self, asked: Hooks, world: &Configuration) {
+        self.hooks = Some(asked);
+        if !world.hooks {
+            self.hooks_end(true);
+        }
+    }
+
+    pub(super) fn hooks_end(&mut self, done: bool) {
+        match self.hooks.take() {
+            Some(Hooks::Close(number)) => self.cnapt.networks_closed(number, done, NOW),
+            Some(Hooks::Open(number)) => self.cnapt.network_opened(number, done, NOW),
+            Some(Hooks::OpenVpn(number)) => self.cnapt.vpn_opened(number, done, NOW),
+            None => {}
+        }
     }
 
     fn dial_conduit(&mut self, control: ConduitId, world: &Configuration) {
