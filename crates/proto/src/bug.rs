@@ -73,6 +73,8 @@ pub enum Bug {
     UnboundedWait,
     /// What a lost link had under way is not sent again.
     NothingResent,
+    /// RENEW of a CNAPT that has yet to hear of this session is taken to be about its streams.
+    RenewOfAnotherSession,
 
     /// The step is marked in the trail, but its effect is left out.
     NoEffect(Step),
@@ -80,7 +82,7 @@ pub enum Bug {
 
 impl Bug {
     /// All but [`Self::NoEffect`].
-    pub const RULES: [Self; 30] = [
+    pub const RULES: [Self; 31] = [
         Self::ReceivedNotSaidAgain,
         Self::EndAcknowledgedAnywhere,
         Self::OverNotAnswered,
@@ -111,6 +113,7 @@ impl Bug {
         Self::ConduitEndsStream,
         Self::UnboundedWait,
         Self::NothingResent,
+        Self::RenewOfAnotherSession,
     ];
 }
 

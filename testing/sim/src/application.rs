@@ -8,7 +8,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
-use handover_proto::wire::{CatalogueEntry, Request, TransportProtocol};
+use handover_proto::wire::{
+    CatalogueEntry, OfferState, OfferedService, Request, TransportProtocol,
+};
 use handover_proto::{Instant, Side, StreamId};
 
 use crate::random::mix;
@@ -29,6 +31,15 @@ pub fn request() -> Request {
         port: PORT,
         origin: SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000)),
     }
+}
+
+/// What the SNAPT says of client services if each can be listened for.
+pub(crate) fn offered(services: Vec<CatalogueEntry>) -> Vec<OfferedService> {
+    let listening = |service: CatalogueEntry| OfferedService {
+        name: service.name,
+        state: OfferState::Listening,
+    };
+    services.into_iter().map(listening).collect()
 }
 
 const PORT: u16 = 80;

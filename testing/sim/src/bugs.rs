@@ -151,6 +151,7 @@ const fn is_of_the_model(bug: Bug) -> bool {
         | Bug::ConduitEndsStream
         | Bug::UnboundedWait
         | Bug::NothingResent
+        | Bug::RenewOfAnotherSession
         | Bug::NoEffect(_) => true,
         Bug::OverNotAnswered
         | Bug::FramesOvertakeOpen

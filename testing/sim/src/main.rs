@@ -65,6 +65,10 @@ struct Model {
     /// Connections that are opened later, at any time.
     #[arg(long, default_value_t = Configuration::WHOLE.late)]
     late: u8,
+
+    /// Requests that server applications make of a client service, at any time.
+    #[arg(long, default_value_t = Configuration::WHOLE.client_services)]
+    client_services: u8,
     /// Networks are opened and closed by hooks, which fail as connections die.
     #[arg(long)]
     hooks: bool,
@@ -131,6 +135,7 @@ fn explore_model(model: &Model) -> anyhow::Result<bool> {
         early: model.early,
         streams: model.streams,
         late: model.late,
+        client_services: model.client_services,
         hooks: model.hooks,
         bug: model.without,
     };

@@ -1091,6 +1091,7 @@ impl Streams {
         known: bool,
     ) -> Result<(), PeerMisbehaved> {
         self.seen.raise_floor(renew.floor);
+        let known = known || self.bugs.has(Bug::RenewOfAnotherSession);
         let side = self.side;
         let ours = |entry: &&RenewEntry| known || entry.stream.opener() != side;
         for entry in renew.entries.iter().filter(ours) {

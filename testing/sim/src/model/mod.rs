@@ -52,6 +52,8 @@ pub struct Configuration {
     pub streams: u8,
     /// Requests that client applications make at any later time.
     pub late: u8,
+    /// Requests that server applications make of a client service, at any time after the first switch message.
+    pub client_services: u8,
     /// Whether networks are opened and closed by hooks, which take their time, and fail as connections die.
     pub hooks: bool,
     /// What is left out of the machines.
@@ -70,13 +72,15 @@ impl Configuration {
         early: 0,
         streams: 2,
         late: 0,
+        client_services: 0,
         hooks: false,
         bug: None,
     };
 
-    /// Besides [`Self::WHOLE`] one with hooks, and two in which messages of a living process come late: a bound passes before the
-    /// answer, an OPEN is repeated while the first is under way, a link dies and what it carried arrives all
-    /// the same. All of it in one world would be too much.
+    /// Besides [`Self::WHOLE`] one with hooks, two with a client service, which a switch and a death or a restart
+    /// strike, and two in which messages of a living process come late: a bound passes before the answer, an OPEN is
+    /// repeated while the first is under way, a link dies and what it carried arrives all the same. All of it in one
+    /// world would be too much.
     pub fn with_its_kin(self) -> Vec<Self> {
         let calm = Self {
             deaths: 0,
@@ -91,15 +95,31 @@ impl Configuration {
             hooks: true,
             ..calm
         };
+        let client_service = Self {
+            client_services: 1,
+            streams: 1,
+            ..calm
+        };
+        let struck = Self {
+            deaths: 1,
+            ..client_service
+        };
+        let restarted = Self {
+            restarts: 1,
+            orders: 0,
+            ..client_service
+        };
         if self == Self::WHOLE {
-            vec![self, early, late, hooks]
+            vec![self, early, late, hooks, struck, restarted]
         } else {
             vec![self]
         }
     }
 
     /// Worlds small enough to look for each deliberate bug in all of them.
-    pub const SMALL: [Self; 9] = [
+    pub const SMALL: [Self; 11] = [
+        Self::small_with_client_service([1, 1, 0]),
+        Self::small_with_client_service([0, 0, 1]),
         Self::small(1, [0, 0, 1, 0, 0], [2, 0]),
         Self::small(0, [0, 1, 1, 0, 0], [1, 0]),
         Self::small(1, [1, 0, 1, 0, 0], [1, 0]),
@@ -110,6 +130,13 @@ impl Configuration {
         Self::small(1, [0, 0, 0, 1, 1], [1, 0]),
         Self::small(0, [1, 0, 0, 1, 0], [1, 0]),
     ];
+
+    const fn small_with_client_service([deaths, orders, restarts]: [u8; 3]) -> Self {
+        Self {
+            client_services: 1,
+            ..Self::small(1, [deaths, 0, orders, restarts, 0], [0, 0])
+        }
+    }
 
     const fn small(
         conduits: usize,
@@ -125,6 +152,7 @@ impl Configuration {
             early,
             streams,
             late,
+            client_services: 0,
             hooks: false,
             bug: None,
         }

@@ -51,6 +51,8 @@ pub(super) enum Action {
     Order,
     /// A client application connects.
     Open,
+    /// A server application connects to a client service.
+    OpenClientService,
     /// The reader that stood still goes on.
     Read(usize),
     /// A timer fires.
@@ -77,6 +79,8 @@ struct Connection {
     run: u8,
     pipes: [VecDeque<Carried>; 2],
     open: [bool; 2],
+    /// Of the SNAPT that it was made to.
+    snapt_run: u8,
     /// The SNAPT has read its HELLO.
     greeted: bool,
     /// The other side has reset it, so that the rest may be lost.
@@ -122,6 +126,7 @@ pub(super) struct State {
     restarts: u8,
     early: u8,
     late: u8,
+    client_services: u8,
 }
 
 /// What must not be.
@@ -152,9 +157,10 @@ impl State {
             restarts: configuration.restarts,
             early: configuration.early,
             late: configuration.late,
+            client_services: configuration.client_services,
         };
         for kind in 0..configuration.streams {
-            state.open(kind)?;
+            state.open(Side::Cnapt, kind)?;
         }
         state.settle(configuration)?;
         Ok(state)
@@ -173,7 +179,7 @@ impl State {
             && self.snapt.phase() == SnaptPhase::Attached
             && self.cnapt.streams().is_empty()
             && self.snapt.streams().is_empty()
-            && self.late == 0
+            && (self.late, self.client_services) == (0, 0)
             && self.talks.iter().all(Talk::is_over)
             && self.is_quiet()
     }
@@ -272,8 +278,12 @@ impl State {
         if self.late > 0 {
             actions.push(Action::Open);
         }
+        let begun = !matches!(self.snapt.phase(), SnaptPhase::New | SnaptPhase::Released);
+        if self.client_services > 0 && begun {
+            actions.push(Action::OpenClientService);
+        }
         for (index, talk) in self.talks.iter().enumerate() {
-            if !talk.reads && talk.run == self.run && talk.client.ended.is_none() {
+            if !talk.reads && talk.run == self.run && talk.opener.ended.is_none() {
                 actions.push(Action::Read(index));
             }
         }
@@ -350,7 +360,11 @@ impl State {
             }
             Action::Open => {
                 self.late -= 1;
-                self.open(0)?;
+                self.open(Side::Cnapt, 0)?;
+            }
+            Action::OpenClientService => {
+                self.client_services -= 1;
+                self.open(Side::Snapt, 0)?;
             }
             Action::Read(index) => {
                 self.talks[index].reads = true;
@@ -412,6 +426,7 @@ impl State {
             Connection {
                 link: control.unwrap_or(conduit),
                 run: self.run,
+                snapt_run: self.snapt_run,
                 pipes: Default::default(),
                 open: [true; 2],
                 greeted: false,
@@ -442,7 +457,7 @@ impl State {
                 self.hooks = None;
                 self.decides = true;
                 self.next_network = 0;
-                self.open(0)?;
+                self.open(Side::Cnapt, 0)?;
             }
             Side::Snapt => {
                 self.lose_session();
@@ -467,7 +482,10 @@ impl State {
         let Some(connection) = self.connections.get_mut(&conduit) else {
             return Ok(());
         };
-        let run = connection.run;
+        let run = match side {
+            Side::Cnapt => connection.snapt_run,
+            Side::Snapt => connection.run,
+        };
         let greeted = side == Side::Cnapt || connection.greeted;
         let Some(carried) = connection.pipes[side as usize].pop_front() else {
             return Ok(());
@@ -628,9 +646,11 @@ fn bugs(side: Side, world: &Configuration) -> Bugs {
 }
 
 fn new_cnapt(run: u8, world: &Configuration) -> Cnapt {
-    let mut streams = Streams::new(Side::Cnapt, &[], pool());
+    let offers = world.client_services > 0;
+    let services = offers.then(service).into_iter().collect::<Vec<_>>();
+    let mut streams = Streams::new(Side::Cnapt, &services, pool());
     streams.set_bugs(bugs(Side::Cnapt, world));
-    Cnapt::new(CNAPT, Instance(100 + u64::from(run)), Vec::new(), streams)
+    Cnapt::new(CNAPT, Instance(100 + u64::from(run)), services, streams)
 }
 
 fn new_snapt(run: u8, session: u8, world: &Configuration) -> Snapt {

@@ -25,63 +25,72 @@ pub(super) enum Ended {
     Reset,
 }
 
-/// One connection of a client application.
+/// One connection of an application to a service of the other side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Talk {
     pub(super) stream: StreamId,
-    /// Which run of the CNAPT it belongs to.
+    /// Which run of its opener's module it belongs to.
     pub(super) run: u8,
+    /// The run of the CNAPT to which that module spoke when it began.
+    pub(super) cnapt_run: u8,
     /// The first is request and answer, the second an answer of which the reader takes nothing at first.
     pub(super) kind: u8,
-    /// The client reads what comes.
+    /// The opener reads what comes.
     pub(super) reads: bool,
-    pub(super) client: End,
-    pub(super) server: Option<End>,
+    pub(super) opener: End,
+    pub(super) acceptor: Option<End>,
     /// A module was started anew: the connection may be reset.
     pub(super) excused: bool,
 }
 
 impl Talk {
-    pub(super) fn new(stream: StreamId, run: u8, kind: u8) -> Self {
+    pub(super) fn new(stream: StreamId, run: u8, cnapt_run: u8, kind: u8) -> Self {
         Self {
             stream,
             run,
+            cnapt_run,
             kind,
             reads: kind == 0,
-            client: End::default(),
-            server: None,
+            opener: End::default(),
+            acceptor: None,
             excused: false,
         }
     }
 
-    pub(super) const fn end(&mut self, side: Side) -> Option<&mut End> {
-        match side {
-            Side::Cnapt => Some(&mut self.client),
-            Side::Snapt => self.server.as_mut(),
+    pub(super) fn end(&mut self, side: Side) -> Option<&mut End> {
+        if self.opens(side) {
+            Some(&mut self.opener)
+        } else {
+            self.acceptor.as_mut()
         }
+    }
+
+    /// Whether the application at `side` opened it.
+    pub(super) fn opens(&self, side: Side) -> bool {
+        self.stream.opener() == side
     }
 
     /// What the application at `side` writes in all; none before it has read what it answers.
     pub(super) fn goal(&self, side: Side) -> u64 {
-        match (side, self.kind) {
-            (Side::Cnapt, 0) => REQUEST,
-            (Side::Snapt, 0) => {
-                let asked = self.server.is_some_and(|server| server.read == REQUEST);
+        match (self.opens(side), self.kind) {
+            (true, 0) => REQUEST,
+            (false, 0) => {
+                let asked = self.acceptor.is_some_and(|one| one.read == REQUEST);
                 if asked { ANSWER } else { 0 }
             }
-            (Side::Cnapt, _) => 0,
-            (Side::Snapt, _) => MORE_THAN_CREDIT,
+            (true, _) => 0,
+            (false, _) => MORE_THAN_CREDIT,
         }
     }
 
     /// Whether the application at `side` has written everything and may close its half.
     pub(super) fn is_through(&self, side: Side, written: u64) -> bool {
-        let answered = side == Side::Cnapt || self.kind != 0 || written == ANSWER;
+        let answered = self.opens(side) || self.kind != 0 || written == ANSWER;
         answered && written == self.goal(side)
     }
 
-    pub(super) const fn reads(&self, side: Side) -> bool {
-        matches!(side, Side::Snapt) || self.reads
+    pub(super) fn reads(&self, side: Side) -> bool {
+        !self.opens(side) || self.reads
     }
 
     /// The byte at `offset` of what `side` writes.
@@ -100,10 +109,10 @@ impl Talk {
         if self.excused {
             return true;
         }
-        let Some(server) = self.server else {
+        let Some(acceptor) = self.acceptor else {
             return false;
         };
-        let ends = [(self.client, server), (server, self.client)];
+        let ends = [(self.opener, acceptor), (acceptor, self.opener)];
         ends.iter().all(|(one, other)| {
             one.read == other.written && one.ended == Some(Ended::Clean) && one.closed
         })

@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use handover_proto::session::{Event, NetworkId, Output, Phase, SnaptPhase};
 use handover_proto::stream::code;
-use handover_proto::wire::{CatalogueEntry, OfferState, OfferedService};
 use handover_proto::{Side, StreamId};
 
 use super::hooks::Asked;
 use super::watch::name;
 use super::{Broken, DECISION, Occurrence, World};
 use crate::application::{
-    Application, Closing, Conversation, Ended, Key, Plan, content, first_wrong, request,
+    Application, Closing, Conversation, Ended, Key, Plan, content, first_wrong, offered, request,
 };
 use crate::network::NetworkState;
 
@@ -49,7 +48,7 @@ impl World {
                 Output::Look(stream) => self.run_application(side, stream),
                 Output::Reset { stream, code } => self.reset(side, stream, code),
                 Output::Connect { stream, .. } => self.connect(side, stream),
-                Output::Offer { services } => self.listen(services),
+                Output::Offer { services } => self.snapt.offered(offered(services)),
                 Output::DialLink { link, network } => self.dial_link(link, network),
                 Output::DialConduit { link } => self.dial_conduit(link),
                 Output::Close { conduit, how, rest } => self.close(side, conduit, how, &rest),
@@ -73,16 +72,6 @@ impl World {
         }
         self.believed = self.cnapt.session();
         self.watch(side);
-    }
-
-    /// The SNAPT's shell listens for every client service.
-    fn listen(&mut self, services: Vec<CatalogueEntry>) {
-        let state = OfferState::Listening;
-        let offered = services.into_iter().map(|one| OfferedService {
-            name: one.name,
-            state,
-        });
-        self.snapt.offered(offered.collect());
     }
 
     fn note(&mut self, side: Side, event: Event) {

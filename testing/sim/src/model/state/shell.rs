@@ -9,7 +9,7 @@ use handover_proto::wire::{Decoder, Frame, Item};
 use handover_proto::{ConduitId, Side, StreamId};
 
 use super::{Broken, Carried, Hooks, NOW, State};
-use crate::application::request;
+use crate::application::{offered, request};
 use crate::model::Configuration;
 use crate::model::talk::{End, Ended, Talk};
 
@@ -33,7 +33,7 @@ impl State {
         }
     }
 
-    /// Carries out what a machine asks for; `run` is the run of the CNAPT whose frame it has read.
+    /// Carries out what a machine asks for; `run` is the run of the other module whose frame it has read.
     pub(super) fn drain(
         &mut self,
         side: Side,
@@ -45,9 +45,8 @@ impl State {
                 Output::Wake(conduit) => self.pump(side, conduit)?,
                 Output::Look(stream) => self.serve(side, stream)?,
                 Output::Reset { stream, code } => self.reset(side, stream, code)?,
-                Output::Connect { stream, .. } => self.connect(stream, run)?,
-                // No small world has client services.
-                Output::Offer { .. } => {}
+                Output::Connect { stream, .. } => self.connect(side, stream, run)?,
+                Output::Offer { services } => self.snapt.offered(offered(services)),
                 Output::DialLink { link, .. } => self.dials.push(link),
                 Output::DialConduit { link } => self.dial_conduit(link, world),
                 Output::Close { conduit, how, rest } => self.close(side, conduit, how, &rest),
@@ -218,30 +217,41 @@ impl State {
 
     // === Applications ===
 
-    pub(super) fn open(&mut self, kind: u8) -> Result<(), Broken> {
-        let streams = self.cnapt.streams_mut();
-        let stream = streams
-            .open(request(), NOW)
-            .map_err(|error| error.to_string())?;
-        self.talks.push(Talk::new(stream, self.run, kind));
-        self.serve(Side::Cnapt, stream)?;
-        self.cnapt.streams_mut().begin(stream);
+    pub(super) fn open(&mut self, side: Side, kind: u8) -> Result<(), Broken> {
+        let opened = self.streams(side).open(request(), NOW);
+        let stream = opened.map_err(|error| error.to_string())?;
+        let cnapt_run = match side {
+            Side::Cnapt => self.run,
+            Side::Snapt => self.redirected.0,
+        };
+        let talk = Talk::new(stream, self.run_of(side), cnapt_run, kind);
+        self.talks.push(talk);
+        self.serve(side, stream)?;
+        self.streams(side).begin(stream);
         Ok(())
+    }
+
+    const fn run_of(&self, side: Side) -> u8 {
+        match side {
+            Side::Cnapt => self.run,
+            Side::Snapt => self.snapt_run,
+        }
     }
 
     fn talk(&self, side: Side, stream: StreamId) -> Option<usize> {
         self.talks.iter().rposition(|talk| {
             talk.stream == stream
-                && match side {
-                    Side::Cnapt => talk.run == self.run,
-                    Side::Snapt => talk.server.is_some(),
+                && if talk.opens(side) {
+                    talk.run == self.run_of(side)
+                } else {
+                    talk.acceptor.is_some()
                 }
         })
     }
 
-    /// The SNAPT runs a request.
-    fn connect(&mut self, stream: StreamId, run: Option<u8>) -> Result<(), Broken> {
-        let run = run.unwrap_or(self.run);
+    /// The module at `side` runs a request.
+    fn connect(&mut self, side: Side, stream: StreamId, run: Option<u8>) -> Result<(), Broken> {
+        let run = run.unwrap_or(self.run_of(side.other()));
         let talk = self
             .talks
             .iter_mut()
@@ -249,11 +259,11 @@ impl State {
         let Some(talk) = talk else {
             return Err(format!("a request that nobody made: {stream}"));
         };
-        if talk.server.replace(End::default()).is_some() {
+        if talk.acceptor.replace(End::default()).is_some() {
             return Err(format!("a request was run twice: {stream}"));
         }
-        self.snapt.streams_mut().connected(stream);
-        self.serve(Side::Snapt, stream)
+        self.streams(side).connected(stream);
+        self.serve(side, stream)
     }
 
     /// The application does all that it can.
@@ -324,8 +334,9 @@ impl State {
             return Ok(());
         };
         let talk = &mut self.talks[index];
-        talk.excused |=
-            code == code::TIMED_OUT || (code == code::SESSION_LOST && self.session_lost);
+        let taken_over = side == Side::Snapt && talk.cnapt_run != self.run;
+        talk.excused |= code == code::TIMED_OUT
+            || (code == code::SESSION_LOST && (self.session_lost || taken_over));
         if let Some(end) = talk.end(side) {
             end.ended = Some(Ended::Reset);
         }
