@@ -32,6 +32,8 @@ pub struct Route {
     pub destination: IpAddr,
     /// How many leading bits an address shares with `destination`: 0 for a default route.
     pub prefix_length: u8,
+    /// The next router; none where the range is on the link itself.
+    pub gateway: Option<IpAddr>,
 }
 
 /// Why a network cannot be used now.
@@ -43,6 +45,9 @@ pub enum Unusable {
     /// It is switched off or has no carrier.
     #[error("the interface is down")]
     Down,
+    /// It has no global address at all.
+    #[error("the interface has no address")]
+    NoAddressAtAll,
     /// It has no global address of the server's family.
     #[error("the interface has no {} address", family(*.server))]
     NoAddress {
@@ -124,6 +129,43 @@ impl Snapshot {
         }
     }
 
+    /// Whether `interface` is up and has `address`, or any at all, wherever it leads.
+    ///
+    /// # Errors
+    ///
+    /// The reason why not.
+    pub fn address(&self, interface: &str, address: Option<IpAddr>) -> Result<IpAddr, Unusable> {
+        let found = self
+            .interfaces
+            .iter()
+            .find(|candidate| candidate.name == interface);
+        let interface = found.ok_or(Unusable::NoSuchInterface)?;
+        if !interface.up {
+            return Err(Unusable::Down);
+        }
+        match address {
+            Some(address) if interface.addresses.contains(&address) => Ok(address),
+            Some(address) => Err(Unusable::AddressNotThere { address }),
+            None => interface
+                .addresses
+                .first()
+                .copied()
+                .ok_or(Unusable::NoAddressAtAll),
+        }
+    }
+
+    /// The next router on the way to `server` through `interface`, if there is one.
+    #[must_use]
+    pub fn gateway(&self, interface: &str, server: IpAddr) -> Option<IpAddr> {
+        let named = |candidate: &&Interface| candidate.name == interface;
+        let index = self.interfaces.iter().find(named)?.index;
+        let through = self.routes.iter().filter(|route| route.interface == index);
+        through
+            .filter(|route| route.covers(server.to_canonical()))
+            .max_by_key(|route| route.prefix_length)?
+            .gateway
+    }
+
     /// The interfaces that are networks when the configuration names none, in the kernel's order.
     ///
     /// Bridges and their ports never are. Tunnels and veth pairs are only while nothing with a device
@@ -179,23 +221,35 @@ impl Route {
         } else {
             IpAddr::V6(Ipv6Addr::UNSPECIFIED)
         };
-        let mut interfaces = Vec::new();
+        let (mut interfaces, mut gateway) = (Vec::new(), None);
         for attribute in &message.attributes {
             if let RouteAttribute::Destination(RouteAddress::Inet(address)) = attribute {
                 destination = (*address).into();
             } else if let RouteAttribute::Destination(RouteAddress::Inet6(address)) = attribute {
                 destination = (*address).into();
             } else if let RouteAttribute::Oif(index) = attribute {
-                interfaces.push(*index);
+                interfaces.push((*index, None));
+            } else if let RouteAttribute::Gateway(address) = attribute {
+                gateway = to_ip(address);
             } else if let RouteAttribute::MultiPath(hops) = attribute {
-                interfaces.extend(hops.iter().map(|hop| hop.interface_index));
+                interfaces.extend(hops.iter().map(|hop| {
+                    let own = hop.attributes.iter().find_map(|attribute| {
+                        if let RouteAttribute::Gateway(address) = attribute {
+                            to_ip(address)
+                        } else {
+                            None
+                        }
+                    });
+                    (hop.interface_index, own)
+                }));
             }
         }
         let prefix_length = header.destination_prefix_length;
-        let through = |interface| Self {
+        let through = |(interface, own): (u32, Option<IpAddr>)| Self {
             interface,
             destination,
             prefix_length,
+            gateway: own.or(gateway),
         };
         interfaces.into_iter().map(through).collect()
     }
@@ -207,6 +261,17 @@ fn loopback_source(address: Option<IpAddr>, server: IpAddr) -> Result<IpAddr, Un
         Some(address) => Err(Unusable::AddressNotThere { address }),
         None if server.is_ipv4() => Ok(Ipv4Addr::LOCALHOST.into()),
         None => Ok(Ipv6Addr::LOCALHOST.into()),
+    }
+}
+
+/// Only an IPv4 or IPv6 router can be told to anybody.
+fn to_ip(address: &RouteAddress) -> Option<IpAddr> {
+    if let RouteAddress::Inet(address) = address {
+        Some((*address).into())
+    } else if let RouteAddress::Inet6(address) = address {
+        Some((*address).into())
+    } else {
+        None
     }
 }
 
@@ -222,6 +287,35 @@ mod tests {
     use super::*;
 
     const TABLE_MAIN: u8 = 254;
+
+    #[test]
+    fn the_gateway_is_that_of_the_narrowest_route_through_the_interface() {
+        let mut snapshot = laptop();
+        assert_eq!(snapshot.gateway("wlan0", server()), None);
+        let via = |route: Route, gateway| Route {
+            gateway: Some(ip(gateway)),
+            ..route
+        };
+        snapshot.routes = vec![
+            via(route(2, "192.0.2.0", 24), "10.1.0.7"),
+            via(route(2, "0.0.0.0", 0), "10.1.0.1"),
+            via(route(3, "0.0.0.0", 0), "10.2.0.1"),
+        ];
+        assert_eq!(snapshot.gateway("wlan0", server()), Some(ip("10.1.0.7")));
+        assert_eq!(snapshot.gateway("wwan0", server()), Some(ip("10.2.0.1")));
+        assert_eq!(snapshot.gateway("eth0", server()), None);
+    }
+
+    #[test]
+    fn an_address_is_there_wherever_it_leads() {
+        let mut snapshot = laptop();
+        snapshot.routes.clear();
+        assert_eq!(snapshot.address("wlan0", None), Ok(ip("10.1.0.2")));
+        let address = ip("10.9.0.2");
+        let elsewhere = Err(Unusable::AddressNotThere { address });
+        assert_eq!(snapshot.address("wlan0", Some(address)), elsewhere);
+        assert_eq!(snapshot.address("lo", None), Err(Unusable::NoAddressAtAll));
+    }
 
     #[test]
     fn each_interface_needs_its_own_route_whatever_the_others_have() {
@@ -397,6 +491,7 @@ mod tests {
             interface,
             destination: ip(destination),
             prefix_length,
+            gateway: None,
         }
     }
 

@@ -56,6 +56,8 @@ fn the_first_snapshot_is_complete() -> TestResult {
     assert_eq!(snapshot.usable("wlan0", None, SERVER), Ok(WIFI));
     assert_eq!(snapshot.usable("wwan0", Some(MODEM), SERVER), Ok(MODEM));
     assert_eq!(snapshot.candidates(SERVER), ["wlan0", "wwan0"]);
+    let gateway = IpAddr::V4(Ipv4Addr::new(10, 2, 0, 1));
+    assert_eq!(snapshot.gateway("wwan0", SERVER), Some(gateway));
     let kind = |name| {
         snapshot
             .interfaces
