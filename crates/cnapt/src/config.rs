@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use handover_carrier::{PrivateKey, PublicKey};
 
@@ -32,12 +33,26 @@ pub struct Config {
     pub overlap: bool,
     /// Who decides when to switch.
     pub decision: Decision,
+    /// Told of what happens to the session; run by `sh -c`.
+    pub notify: Option<String>,
+    /// How long a hook may take before it is killed.
+    pub hook_timeout: Duration,
     /// The networks in order of preference; empty: every usable interface is one, named after itself.
     pub networks: Vec<NetworkConfig>,
     /// Services of applications on the device, for applications at the server (R5). Names differ, and ports of
     /// one protocol are of one service.
     pub services: Vec<Service>,
 }
+
+/// A modem dials for half a minute; who waits for an answer longer has none.
+pub const HOOK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The hooks of a switch together stay within the session's own bound: closing two networks is four of them.
+pub const LONGEST_HOOK_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Probing more often than NATs forget costs a radio its sleep, and finds nothing that the applications' own
+/// traffic would not.
+pub const LEAST_KEEPALIVE: Duration = Duration::from_secs(1);
 
 /// One way to name the server: a host and a port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,8 +86,10 @@ pub enum Carrier {
 pub enum Decision {
     /// A lost network is replaced by itself.
     Automatic,
-    /// The user orders every change of network; the same network is attached again by itself (R19).
+    /// The user orders every change of network; the same network is attached again by itself.
     Manual,
+    /// The device holds one network at a time: the user orders every switch, also back to the same one (R19).
+    Single,
 }
 
 /// One network that the device may have.
@@ -88,6 +105,43 @@ pub struct NetworkConfig {
     pub cost: Cost,
     /// Whether a link is kept ready on it while another carries.
     pub standby: Standby,
+    /// How long nothing may pass on an idle link before it shows that it lives; none: as on every network.
+    pub keepalive: Option<Duration>,
+    /// Brings the network up (R20); run by `sh -c`. Without it the network is there or not.
+    pub up: Option<String>,
+    /// Takes it down.
+    pub down: Option<String>,
+    /// The VPN that links over it go through (R21).
+    pub vpn: Option<Vpn>,
+}
+
+/// A VPN between the device and the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vpn {
+    /// The interface that it has while it is up.
+    pub interface: String,
+    /// Brings it up; run by `sh -c`.
+    pub up: String,
+    /// Takes it down.
+    pub down: Option<String>,
+}
+
+impl NetworkConfig {
+    /// A network of which nothing is known but its interface.
+    #[must_use]
+    pub const fn of_interface(name: String, interface: String) -> Self {
+        Self {
+            name,
+            interface,
+            address: None,
+            cost: Cost::Free,
+            standby: Standby::Auto,
+            keepalive: None,
+            up: None,
+            down: None,
+            vpn: None,
+        }
+    }
 }
 
 /// What a network's bytes cost.

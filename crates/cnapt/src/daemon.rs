@@ -31,6 +31,8 @@ use crate::config::{Config, Decision};
 use crate::dial::{self, Dialled, Path};
 use crate::history::{Ends, History};
 use crate::networks::Networks;
+use crate::notices::{Happened, Notices};
+use crate::opening::{Opening, Ran};
 use crate::orders::{Orders, Waiting};
 use crate::servers::Servers;
 
@@ -61,13 +63,13 @@ pub enum RunError {
     Signals(io::Error),
 }
 
-struct Daemon {
-    config: Config,
-    hub: Arc<Hub<Cnapt>>,
+pub(crate) struct Daemon {
+    pub(crate) config: Config,
+    pub(crate) hub: Arc<Hub<Cnapt>>,
     connector: Connector,
-    watch: Watch,
-    networks: Networks,
-    servers: Servers,
+    pub(crate) watch: Watch,
+    pub(crate) networks: Networks,
+    pub(crate) servers: Servers,
     resolver_failures: Seldom,
     /// The decision task rests (CNAPT-1).
     suspended: bool,
@@ -85,6 +87,11 @@ struct Daemon {
     history: History,
     refused: Option<RefusedCode>,
     dialled: mpsc::UnboundedSender<Dialled>,
+    pub(crate) ran: mpsc::UnboundedSender<Ran>,
+    pub(crate) opening: Option<Opening>,
+    notices: Notices,
+    /// What the user is to know of the network that was lost, where every switch is the user's.
+    lost: Option<String>,
 }
 
 /// Runs a CNAPT until it is told to end by SIGINT or SIGTERM.
@@ -96,7 +103,8 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let control = Listener::bind(&config.control, &Environment::of_process())?;
     let mut signals = Signals::new().map_err(RunError::Signals)?;
     let (dialled, mut dials) = mpsc::unbounded_channel();
-    let (mut daemon, mut outputs) = Daemon::new(config, dialled).await?;
+    let (ran, mut hooks) = mpsc::unbounded_channel();
+    let (mut daemon, mut outputs) = Daemon::new(config, dialled, ran).await?;
     let (commands, mut commanded) = mpsc::channel(COMMANDS_WAITING);
     info!(control = %control.path().display(), key = %daemon.config.key.public_key(), "client up");
     tokio::spawn(control.serve(commands));
@@ -109,6 +117,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         tokio::select! {
             Some(output) = outputs.recv() => daemon.carry_out(output),
             Some(result) = dials.recv() => daemon.take_dialled(result),
+            Some(result) = hooks.recv() => daemon.take_ran(result),
             Some(command) = commanded.recv() => daemon.command(command),
             () = daemon.watch.changed() => daemon.networks_changed(),
             () = sleep_until(wake) => daemon.woken(),
@@ -118,6 +127,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     info!("client ends: all connections are reset");
     daemon.hub.with(|machine, _| machine.detach());
     tokio::time::sleep(FAREWELL).await;
+    daemon.close_all().await;
     Ok(())
 }
 
@@ -132,6 +142,7 @@ impl Daemon {
     async fn new(
         config: Config,
         dialled: mpsc::UnboundedSender<Dialled>,
+        ran: mpsc::UnboundedSender<Ran>,
     ) -> Result<(Self, mpsc::UnboundedReceiver<Output>), RunError> {
         let connector = Connector::new(&config.key, config.server_key)?;
         let watch = Watch::start().await.map_err(RunError::Watch)?;
@@ -149,6 +160,7 @@ impl Daemon {
             sockets: EmulationSockets::new(config.bind.clone(), Arc::clone(&hub)),
             targets: Arc::new(targets),
             offered: None,
+            notices: Notices::new(config.notify.clone(), config.hook_timeout),
             config,
             hub,
             connector,
@@ -165,6 +177,9 @@ impl Daemon {
             history: History::default(),
             refused: None,
             dialled,
+            ran,
+            opening: None,
+            lost: None,
         };
         Ok((daemon, outputs))
     }
@@ -180,7 +195,12 @@ impl Daemon {
         if self.suspended || phase != Phase::Detached {
             return;
         }
-        let only = last.filter(|_| self.config.decision == Decision::Manual);
+        let only = match self.config.decision {
+            Decision::Automatic => None,
+            Decision::Manual => last,
+            Decision::Single if self.carried.is_some() => return,
+            Decision::Single => None,
+        };
         let (networks, snapshot) = (&self.networks, self.watch.snapshot());
         let choose = |server| networks.choose(only, &snapshot, server, now());
         match self.servers.turn_to(choose) {
@@ -199,16 +219,16 @@ impl Daemon {
     fn networks_changed(&mut self) {
         let snapshot = self.watch.snapshot();
         self.networks.update(&snapshot, self.servers.current().ok());
-        let lost = self.link.as_ref().filter(|(_, path)| {
-            !self
-                .networks
-                .is_alive(path.network, path.source, &snapshot, path.server)
-        });
+        let lost = self
+            .link
+            .as_ref()
+            .filter(|(_, path)| !self.networks.is_alive(path, &snapshot));
         if let Some((_, path)) = lost {
             let network = path.network;
             self.hub
                 .with(|machine, now| machine.network_lost(network, now));
         }
+        self.look_for_opening();
         self.decide();
     }
 
@@ -221,6 +241,7 @@ impl Daemon {
             retry,
             self.servers.next_resolve(),
             self.listen_retry,
+            self.opening.map(|opening| opening.until),
             self.orders.settle_deadline(),
         ]
         .into_iter()
@@ -233,6 +254,7 @@ impl Daemon {
         if self.listen_retry.is_some_and(|at| at <= now) {
             self.listen_retry = self.sockets.retry().then(|| now + LISTEN_RETRY);
         }
+        self.look_for_opening();
         self.answer_settled(None);
         self.networks.forget_retries(now);
         self.decide();
@@ -263,19 +285,9 @@ impl Daemon {
                 self.suspended = false;
                 self.decide();
             }
-            // Networks are opened and closed by their owner.
-            Output::CloseNetworks { number, .. } => {
-                self.hub
-                    .with(|machine, now| machine.networks_closed(number, true, now));
-            }
-            Output::OpenNetwork { number, .. } => {
-                self.hub
-                    .with(|machine, now| machine.network_opened(number, true, now));
-            }
-            Output::OpenVpn { number, .. } => {
-                self.hub
-                    .with(|machine, now| machine.vpn_opened(number, true, now));
-            }
+            Output::CloseNetworks { number, next } => self.close_networks(number, next),
+            Output::OpenNetwork { number, network } => self.open_network(number, network),
+            Output::OpenVpn { number, network } => self.open_vpn(number, network),
             Output::Event(event) => self.take_event(event),
             Output::Connect { stream, request } => {
                 let (hub, targets) = (Arc::clone(&self.hub), Arc::clone(&self.targets));
@@ -295,16 +307,13 @@ impl Daemon {
     fn dial_link(&mut self, link: LinkNumber, network: NetworkId) {
         let snapshot = self.watch.snapshot();
         let path = self.servers.current().and_then(|server| {
-            let source = self.networks.usable(network, &snapshot, server)?;
-            let interface = self
-                .networks
-                .interface(network)
-                .unwrap_or_default()
-                .to_owned();
+            let (interface, source) = self.networks.bound_to(network, &snapshot, server)?;
+            let below = self.networks.open(network, &snapshot, server).ok();
             Ok(Path {
                 network,
                 interface,
                 source,
+                below,
                 server,
             })
         });
@@ -406,8 +415,10 @@ impl Daemon {
                 self.listen_retry = Some(now() + LISTEN_RETRY);
             }
             Event::Began { network } => {
-                info!(network = %self.networks.name(network), "attached");
+                let name = self.networks.name(network);
+                info!(network = %name, "attached");
                 self.arrived(network);
+                self.notices.tell(Happened::Attached, name, String::new());
                 for waiting in self.orders.take_running(network) {
                     waiting.send(Ok(SwitchReply {
                         entry: None,
@@ -416,23 +427,28 @@ impl Daemon {
                 }
             }
             Event::Lost { network, reason } => {
-                info!(network = %self.networks.name(network), ?reason, "lost");
                 self.link = None;
-                if matches!(reason, Loss::Silent | Loss::NoProgress) {
+                let silent = matches!(reason, Loss::Silent | Loss::NoProgress);
+                if silent {
                     self.networks.fell_silent(network, now());
                 }
+                self.networks.lost(network, silent);
+                self.tell_loss(network, reason);
                 self.decide();
             }
             Event::Unreachable { network } => {
                 self.link = None;
+                self.networks.lost(network, true);
                 self.networks.back_off(network, now());
                 let name = self.networks.name(network);
                 if let Some(error) = self.networks.news(network, now()) {
                     warn!(network = %name, "{error}");
                 }
                 for waiting in self.orders.take_running(network) {
+                    let error = self.networks.error(network);
+                    let error = error.unwrap_or_else(|| "nothing answers".to_owned());
                     waiting.send(Err(Failure::failed(format!(
-                        "{name} does not reach the server"
+                        "{name} does not reach the server: {error}"
                     ))));
                 }
             }
@@ -456,11 +472,27 @@ impl Daemon {
         }
     }
 
+    /// The link over `network` is gone. Where every switch is the user's, nothing else will happen.
+    fn tell_loss(&mut self, network: NetworkId, reason: Loss) {
+        let (name, why) = (self.networks.name(network), describe_loss(reason));
+        if self.config.decision == Decision::Single {
+            let what_to_do = format!(
+                "{name} is lost: {why}; order `handover switch NETWORK`, to another network or back to {name}"
+            );
+            warn!(network = %name, "{what_to_do}");
+            self.lost = Some(what_to_do);
+        } else {
+            info!(network = %name, ?reason, "lost");
+        }
+        self.notices.tell(Happened::Lost, name, why.to_owned());
+    }
+
     /// `network` carries now.
     fn arrived(&mut self, network: NetworkId) {
         self.networks.reached(network);
         self.carried = self.link.as_ref().map(|(_, path)| (network, path.source));
         self.refused = None;
+        self.lost = None;
     }
 
     fn switched(&mut self, report: &SwitchReport) {
@@ -478,7 +510,9 @@ impl Daemon {
         info!(from = %ends.from, to = %ends.to, done = report.done, planned = report.planned,
             procedure = ?report.procedure, duration = ?report.ended.since(report.started), "switched");
         let trail = self.hub.with(|machine, _| machine.trail().steps().to_vec());
-        self.history.add(report, ends, &trail, now());
+        let reason = self.networks.error(report.to).filter(|_| !report.done);
+        self.tell_switch(report, &ends, reason.clone());
+        self.history.add(report, ends, reason, &trail, now());
         let carries = self.hub.with(|machine, _| {
             machine
                 .network()
@@ -489,6 +523,21 @@ impl Daemon {
         }
         self.orders.settle(report.number, now() + SETTLE);
         self.next_order();
+    }
+
+    fn tell_switch(&self, report: &SwitchReport, ends: &Ends, reason: Option<String>) {
+        let kind = if report.planned {
+            "planned"
+        } else {
+            "unexpected"
+        };
+        let happened = if report.done {
+            Happened::Switched
+        } else {
+            Happened::Failed
+        };
+        let reason = reason.unwrap_or_else(|| kind.to_owned());
+        self.notices.tell(happened, ends.to.clone(), reason);
     }
 
     fn answer_settled(&mut self, number: Option<u64>) {
@@ -661,7 +710,10 @@ impl Daemon {
             state: self.state(phase, searching),
             carrier: network.as_ref().map(|_| Carrier::Tls),
             last_network: self.carried.map(|(id, _)| self.networks.name(id)),
-            error: refused.or_else(|| unreached().filter(|_| network.is_none())),
+            error: refused.or_else(|| {
+                let lost = self.lost.clone().or_else(unreached);
+                lost.filter(|_| network.is_none())
+            }),
             network,
             streams: streams as u64,
             flows: 0,
@@ -716,6 +768,15 @@ fn refusal(state: OfferState) -> Option<String> {
         OfferState::Failed { port } => Some(format!(
             "the server cannot listen on port {port}: its log says why"
         )),
+    }
+}
+
+const fn describe_loss(reason: Loss) -> &'static str {
+    match reason {
+        Loss::ControlLost => "the connection to the server ended",
+        Loss::NetworkGone => "its interface, its address or its route is gone",
+        Loss::Silent => "nothing comes by it any more",
+        Loss::NoProgress => "a switch over it made no progress",
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct Path {
     pub(crate) network: NetworkId,
     pub(crate) interface: String,
     pub(crate) source: IpAddr,
+    /// The network's own address, where the interface is that of a VPN over it.
+    pub(crate) below: Option<IpAddr>,
     pub(crate) server: SocketAddr,
 }
 

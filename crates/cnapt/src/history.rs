@@ -49,6 +49,7 @@ impl History {
         &mut self,
         report: &SwitchReport,
         ends: Ends,
+        reason: Option<String>,
         trail: &[(Step, Instant)],
         now: Instant,
     ) {
@@ -79,6 +80,7 @@ impl History {
             } else {
                 Outcome::Failed
             },
+            reason,
         });
         let first = trail.first().map_or(Instant::default(), |(_, at)| *at);
         self.cnapt = trail

@@ -9,6 +9,9 @@
 //! | [`config`] | what it is told |
 //! | `daemon` | the event loop |
 //! | `networks` | the networks, and which of them the decision task takes |
+//! | `hooks` | the administrator's commands: how they are run |
+//! | `notices` | what happens to the session, told to a hook |
+//! | `opening` | networks and VPNs are closed and opened by hooks |
 //! | `servers` | where the server is, as its names were resolved |
 //! | `dial` | links and conduits over a given network |
 //! | `orders` | the user's orders to switch, and who waits for them |
@@ -18,7 +21,10 @@ pub mod config;
 mod daemon;
 mod dial;
 mod history;
+mod hooks;
 mod networks;
+mod notices;
+mod opening;
 mod orders;
 mod servers;
 

@@ -2,6 +2,10 @@
 //!
 //! The order of the configuration is the order of preference. Without configured networks every
 //! usable interface is one, named after itself; it keeps its place when it comes back.
+//!
+//! A network with an `up` hook may be gone to though it is not there: it is *closed*, and taken after those that are
+//! open. Links are bound to its interface, or to its VPN's; whether it is open is asked of its own. Where several
+//! networks share an interface, its address tells which of them is there, or else the hook that ran last.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -11,12 +15,17 @@ use handover_network::Snapshot;
 use handover_proto::Instant;
 use handover_proto::session::NetworkId;
 
-use crate::config::{Cost, NetworkConfig, Standby};
+use crate::config::NetworkConfig;
+use crate::dial::Path;
+use crate::hooks::{Hook, Kind};
 
 /// A network over which the server was not reached is not tried again for so long, unless the
 /// operating system reports a change. Short, because applications are waiting; long enough that a
 /// server that refuses connections at once is not flooded.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// A network that was opened for the attempt costs more to try again: a modem has to dial.
+const REOPEN: Duration = Duration::from_secs(10);
 
 /// After the server's own refusal: only somebody who changes one of the two sides can help.
 const REFUSED_RETRY: Duration = Duration::from_secs(60);
@@ -45,6 +54,21 @@ struct Network {
     /// When it fell silent while the operating system sees nothing wrong: the others are tried first, or
     /// the applications would wait for one more timeout on it.
     silent_since: Option<Instant>,
+    /// It carried or was opened, and has not been closed since.
+    used: bool,
+    /// Its VPN was opened, and has not been closed since.
+    vpn_open: bool,
+    /// What is open of it is of no use: it was lost or led nowhere.
+    stale: Option<Stale>,
+}
+
+/// How much of a network is to be opened anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stale {
+    /// Its VPN: the link was lost, but the network may be as it was.
+    Vpn,
+    /// All of it: nothing comes by it.
+    All,
 }
 
 impl Network {
@@ -56,9 +80,15 @@ impl Network {
             told: Vec::new(),
             refused: false,
             silent_since: None,
+            used: false,
+            vpn_open: false,
+            stale: None,
         }
     }
 }
+
+/// Of a network that is not there but has a hook that opens it.
+const CLOSED: &str = "closed, opened when needed";
 
 /// All networks, by number.
 #[derive(Debug)]
@@ -77,7 +107,10 @@ impl Networks {
     /// Something changed: new interfaces may be networks, and all may be tried again at once.
     pub(crate) fn update(&mut self, snapshot: &Snapshot, server: Option<SocketAddr>) {
         for network in &mut self.list {
-            network.retry_at = None;
+            // What its own hooks change is not a reason to run them again.
+            if network.config.up.is_none() {
+                network.retry_at = None;
+            }
             network.silent_since = None;
         }
         let Some(server) = server.filter(|_| self.automatic) else {
@@ -85,13 +118,7 @@ impl Networks {
         };
         for name in snapshot.candidates(server.ip()) {
             if self.by_name(&name).is_none() && self.list.len() < AUTOMATIC_NETWORKS {
-                let config = NetworkConfig {
-                    name: name.clone(),
-                    interface: name,
-                    address: None,
-                    cost: Cost::Free,
-                    standby: Standby::Auto,
-                };
+                let config = NetworkConfig::of_interface(name.clone(), name);
                 self.list.push(Network::new(config));
             }
         }
@@ -110,14 +137,12 @@ impl Networks {
             .map_or_else(String::new, |network| network.config.name.clone())
     }
 
-    pub(crate) fn interface(&self, id: NetworkId) -> Option<&str> {
-        self.list
-            .get(id.0)
-            .map(|network| network.config.interface.as_str())
+    pub(crate) fn config(&self, id: NetworkId) -> Option<&NetworkConfig> {
+        self.list.get(id.0).map(|network| &network.config)
     }
 
-    /// The source address to use on a network, or why there is none.
-    pub(crate) fn usable(
+    /// Whether it is there, under any VPN, and its address; else why not.
+    pub(crate) fn open(
         &self,
         id: NetworkId,
         snapshot: &Snapshot,
@@ -128,27 +153,209 @@ impl Networks {
             .get(id.0)
             .ok_or_else(|| "no such network".to_owned())?;
         let NetworkConfig {
-            interface, address, ..
+            interface,
+            address,
+            up,
+            vpn,
+            ..
         } = &network.config;
-        snapshot
-            .usable(interface, *address, server.ip())
-            .map_err(|reason| reason.to_string())
+        if up.is_some() && address.is_none() && !network.used && self.shares_interface(id) {
+            return Err(CLOSED.to_owned());
+        }
+        let there = if vpn.is_some() {
+            snapshot.address(interface, *address)
+        } else {
+            snapshot.usable(interface, *address, server.ip())
+        };
+        there.map_err(|reason| reason.to_string())
     }
 
-    /// Whether a link from `address` over this network can still live.
-    pub(crate) fn is_alive(
+    /// Whether it can be gone to: it is there, or a hook may open it.
+    pub(crate) fn usable(
         &self,
         id: NetworkId,
-        address: IpAddr,
         snapshot: &Snapshot,
         server: SocketAddr,
-    ) -> bool {
-        self.interface(id).is_some_and(|interface| {
-            snapshot
-                .usable(interface, Some(address), server.ip())
-                .is_ok()
+    ) -> Result<(), String> {
+        if self.config(id).is_some_and(|config| config.up.is_some()) {
+            return Ok(());
+        }
+        self.open(id, snapshot, server).map(drop)
+    }
+
+    /// The interface and the source address that a link is bound to, or why there are none.
+    pub(crate) fn bound_to(
+        &self,
+        id: NetworkId,
+        snapshot: &Snapshot,
+        server: SocketAddr,
+    ) -> Result<(String, IpAddr), String> {
+        let own = self.open(id, snapshot, server)?;
+        let config = self
+            .config(id)
+            .ok_or_else(|| "no such network".to_owned())?;
+        let Some(vpn) = &config.vpn else {
+            return Ok((config.interface.clone(), own));
+        };
+        let source = snapshot
+            .usable(&vpn.interface, None, server.ip())
+            .map_err(|reason| format!("the VPN on {}: {reason}", vpn.interface))?;
+        Ok((vpn.interface.clone(), source))
+    }
+
+    /// Whether a link along this path can still live.
+    pub(crate) fn is_alive(&self, path: &Path, snapshot: &Snapshot) -> bool {
+        let server = path.server.ip();
+        let bound = snapshot.usable(&path.interface, Some(path.source), server);
+        let below =
+            self.config(path.network)
+                .is_some_and(|config| match (&config.vpn, path.below) {
+                    (Some(_), Some(below)) => {
+                        snapshot.address(&config.interface, Some(below)).is_ok()
+                    }
+                    (None, _) | (_, None) => true,
+                });
+        bound.is_ok() && below
+    }
+
+    fn shares_interface(&self, id: NetworkId) -> bool {
+        let interface = |network: &Network| network.config.interface.clone();
+        let own = self.list.get(id.0).map(interface);
+        let same = |network: &&Network| Some(interface(network)) == own;
+        self.list.iter().filter(same).count() > 1
+    }
+
+    // === What hooks open and close ===
+
+    /// The hooks that close every network but `next`, and what of that one is of no use, in their order. Of a
+    /// network that was not lost those behind one that fails are not to be run.
+    pub(crate) fn closing(&self, next: Option<NetworkId>) -> Vec<(NetworkId, Kind)> {
+        let mut hooks = Vec::new();
+        for (index, network) in self.list.iter().enumerate() {
+            let (id, config) = (NetworkId(index), &network.config);
+            let (vpn, all) = match network.stale {
+                _ if next != Some(id) => (true, true),
+                None => (false, false),
+                Some(Stale::Vpn) => (true, false),
+                Some(Stale::All) => (true, true),
+            };
+            if vpn && network.vpn_open {
+                hooks.push((id, Kind::VpnDown));
+            }
+            if all && network.used && config.up.is_some() {
+                hooks.push((id, Kind::Down));
+            }
+        }
+        hooks
+    }
+
+    /// A hook has done its work, or there was none to run.
+    pub(crate) fn done(&mut self, id: NetworkId, kind: Kind) {
+        let shares = self.shares_interface(id);
+        let interface = self.config(id).map(|config| config.interface.clone());
+        if kind == Kind::Up && shares {
+            let same =
+                |network: &&mut Network| Some(&network.config.interface) == interface.as_ref();
+            self.list
+                .iter_mut()
+                .filter(same)
+                .for_each(|network| network.used = false);
+        }
+        let Some(network) = self.list.get_mut(id.0) else {
+            return;
+        };
+        match kind {
+            Kind::Up => network.used = true,
+            Kind::Down => network.used = false,
+            Kind::VpnUp => network.vpn_open = true,
+            Kind::VpnDown => network.vpn_open = false,
+            Kind::Notify => {}
+        }
+        if matches!(kind, Kind::Up | Kind::VpnUp) {
+            network.stale = None;
+        }
+    }
+
+    /// Whether its VPN was opened, and not closed since.
+    pub(crate) fn vpn_is_open(&self, id: NetworkId) -> bool {
+        self.list.get(id.0).is_some_and(|network| network.vpn_open)
+    }
+
+    /// Whether a link over it was lost, so that a hook that fails to close it holds nothing up.
+    pub(crate) fn was_lost(&self, id: NetworkId) -> bool {
+        self.list
+            .get(id.0)
+            .is_some_and(|network| network.stale.is_some())
+    }
+
+    /// Whether nothing came by it, so that it is opened anew though it is there.
+    pub(crate) fn is_stale(&self, id: NetworkId) -> bool {
+        self.list
+            .get(id.0)
+            .is_some_and(|network| network.stale == Some(Stale::All))
+    }
+
+    /// A hook of a network, with all that it is told; none if there is no such hook.
+    pub(crate) fn hook(
+        &self,
+        id: NetworkId,
+        kind: Kind,
+        snapshot: &Snapshot,
+        server: Option<SocketAddr>,
+    ) -> Option<Hook> {
+        let config = self.config(id)?;
+        let vpn = config.vpn.as_ref();
+        let command = match kind {
+            Kind::Up => config.up.clone(),
+            Kind::Down => config.down.clone(),
+            Kind::VpnUp => vpn.map(|vpn| vpn.up.clone()),
+            Kind::VpnDown => vpn.and_then(|vpn| vpn.down.clone()),
+            Kind::Notify => None,
+        }?;
+        let interface = &config.interface;
+        let address = snapshot.address(interface, config.address).ok();
+        let gateway = server.and_then(|server| snapshot.gateway(interface, server.ip()));
+        let known = [
+            ("HANDOVER_NETWORK", Some(config.name.clone())),
+            ("HANDOVER_INTERFACE", Some(interface.clone())),
+            (
+                "HANDOVER_ADDRESS",
+                address.or(config.address).map(|one| one.to_string()),
+            ),
+            ("HANDOVER_GATEWAY", gateway.map(|one| one.to_string())),
+            (
+                "HANDOVER_VPN_INTERFACE",
+                vpn.map(|vpn| vpn.interface.clone()),
+            ),
+            (
+                "HANDOVER_SERVER",
+                server.map(|one| one.ip().to_canonical().to_string()),
+            ),
+            (
+                "HANDOVER_SERVER_PORT",
+                server.map(|one| one.port().to_string()),
+            ),
+        ];
+        let known = known.into_iter();
+        let environment = known
+            .filter_map(|(key, value)| Some((key, value?)))
+            .collect();
+        Some(Hook {
+            kind,
+            command,
+            environment,
         })
     }
+
+    /// The link over it was lost, or the machine gave it up.
+    pub(crate) fn lost(&mut self, id: NetworkId, silent: bool) {
+        if let Some(network) = self.list.get_mut(id.0) {
+            let all = silent || network.stale == Some(Stale::All);
+            network.stale = Some(if all { Stale::All } else { Stale::Vpn });
+        }
+    }
+
+    // === What is known of attempts ===
 
     pub(crate) fn reached(&mut self, id: NetworkId) {
         if let Some(network) = self.list.get_mut(id.0) {
@@ -157,6 +364,8 @@ impl Networks {
             network.told.clear();
             network.refused = false;
             network.silent_since = None;
+            network.used = true;
+            network.stale = None;
         }
     }
 
@@ -185,7 +394,12 @@ impl Networks {
     pub(crate) fn back_off(&mut self, id: NetworkId, now: Instant) {
         if let Some(network) = self.list.get_mut(id.0) {
             let refused = std::mem::take(&mut network.refused);
-            network.retry_at = Some(now + if refused { REFUSED_RETRY } else { RETRY });
+            let retry = if network.config.up.is_some() {
+                REOPEN
+            } else {
+                RETRY
+            };
+            network.retry_at = Some(now + if refused { REFUSED_RETRY } else { retry });
         }
     }
 
@@ -202,8 +416,8 @@ impl Networks {
         Some(error)
     }
 
-    /// The first usable network that may be tried now, of `only` or of all; if all fell silent, the one
-    /// that did first.
+    /// The first usable network that may be tried now, of `only` or of all; one that is closed after those that are
+    /// open; if all fell silent, the one that did first.
     pub(crate) fn choose(
         &self,
         only: Option<NetworkId>,
@@ -218,7 +432,10 @@ impl Networks {
                     && self.list[id.0].retry_at.is_none_or(|at| at <= now)
                     && self.usable(*id, snapshot, server).is_ok()
             })
-            .min_by_key(|id| self.list[id.0].silent_since)
+            .min_by_key(|id| {
+                let closed = self.open(*id, snapshot, server).is_err();
+                (self.list[id.0].silent_since, closed)
+            })
     }
 
     /// What may be tried again now is not waited for any more.
@@ -259,27 +476,40 @@ impl Networks {
             .map(NetworkId)
             .map(|id| {
                 let network = &self.list[id.0];
-                let usable = server
+                let open = server
                     .clone()
-                    .and_then(|server| self.usable(id, snapshot, server));
-                let reason = usable
-                    .as_ref()
-                    .err()
-                    .cloned()
-                    .or_else(|| network.error.clone());
+                    .and_then(|server| self.open(id, snapshot, server));
+                let opens = network.config.up.is_some();
+                let state = match &open {
+                    Ok(_) => NetworkState::Available,
+                    Err(_) if opens => NetworkState::Closed,
+                    Err(_) => NetworkState::Unavailable,
+                };
+                let missing = open.as_ref().err().map(|reason| match state {
+                    NetworkState::Closed => CLOSED.to_owned(),
+                    NetworkState::Available | NetworkState::Unavailable => reason.clone(),
+                });
+                let failed = network.error.clone();
+                let reason = if opens {
+                    failed.or(missing)
+                } else {
+                    missing.or(failed)
+                };
                 NetworkLine {
                     name: network.config.name.clone(),
                     interface: network.config.interface.clone(),
-                    state: match usable {
-                        Ok(_) => NetworkState::Available,
-                        Err(_) => NetworkState::Unavailable,
-                    },
-                    address: usable.ok(),
+                    state,
+                    address: open.ok(),
                     current: current == Some(id),
                     reason: reason.filter(|_| current != Some(id)),
                 }
             })
             .collect()
+    }
+
+    /// Why the server was not reached over it the last time.
+    pub(crate) fn error(&self, id: NetworkId) -> Option<String> {
+        self.list.get(id.0)?.error.clone()
     }
 
     /// What went wrong last on any network that is not in use.
@@ -295,9 +525,10 @@ impl Networks {
 
 #[cfg(test)]
 mod tests {
-    use handover_network::{Interface, Kind, Route};
+    use handover_network::{Interface, Kind as InterfaceKind, Route};
 
     use super::*;
+    use crate::config::Vpn;
 
     const NOW: Instant = Instant::from_micros(0);
     const LATER: Instant = Instant::from_micros(1);
@@ -315,12 +546,13 @@ mod tests {
             addresses: vec![IpAddr::from([10, 1, 0, 2])],
             bridge_or_port: false,
             has_device: true,
-            kind: Kind::Other,
+            kind: InterfaceKind::Other,
         };
         let route = |interface| Route {
             interface,
             destination: IpAddr::from([0, 0, 0, 0]),
             prefix_length: 0,
+            gateway: None,
         };
         Snapshot {
             interfaces: vec![interface(1, "wlan0"), interface(2, "wwan0")],
@@ -371,6 +603,75 @@ mod tests {
         assert!(!try_in_vain("no answer", NOW + RETRY));
         assert!(!try_in_vain("refused", NOW + TELL_AGAIN));
         assert!(try_in_vain("refused", NOW + RETRY + TELL_AGAIN));
+    }
+
+    /// A modem that hooks dial, with a VPN over it, before the Wi-Fi of [`snapshot`].
+    fn with_modem() -> Networks {
+        let modem = NetworkConfig {
+            up: Some("pon".to_owned()),
+            down: Some("poff".to_owned()),
+            vpn: Some(Vpn {
+                interface: "wg0".to_owned(),
+                up: "wg-quick up wg0".to_owned(),
+                down: Some("wg-quick down wg0".to_owned()),
+            }),
+            ..NetworkConfig::of_interface("modem".to_owned(), "ppp0".to_owned())
+        };
+        let wifi = NetworkConfig::of_interface("wifi".to_owned(), "wlan0".to_owned());
+        Networks::new(vec![modem, wifi])
+    }
+
+    #[test]
+    fn a_closed_network_is_taken_after_those_that_are_open() {
+        let mut networks = with_modem();
+        assert_eq!(choose(&networks), Some(NetworkId(1)));
+        networks.back_off(NetworkId(1), NOW);
+        assert_eq!(choose(&networks), Some(NetworkId(0)));
+        networks.back_off(NetworkId(0), NOW);
+        networks.update(&snapshot(), Some(server()));
+        assert_eq!(
+            choose(&networks),
+            Some(NetworkId(1)),
+            "its own hooks change the interfaces: they are no reason to dial again"
+        );
+    }
+
+    #[test]
+    fn what_is_left_is_closed_the_vpn_first() {
+        let (modem, wifi) = (NetworkId(0), NetworkId(1));
+        let mut networks = with_modem();
+        networks.done(modem, Kind::Up);
+        networks.done(modem, Kind::VpnUp);
+        networks.reached(modem);
+        let both = [(modem, Kind::VpnDown), (modem, Kind::Down)];
+        assert_eq!(networks.closing(Some(wifi)), both);
+        assert_eq!(networks.closing(None), both);
+        assert_eq!(networks.closing(Some(modem)), []);
+        networks.lost(modem, false);
+        assert_eq!(networks.closing(Some(modem)), [(modem, Kind::VpnDown)]);
+        networks.lost(modem, true);
+        assert_eq!(networks.closing(Some(modem)), both);
+        for (id, kind) in both {
+            networks.done(id, kind);
+        }
+        assert_eq!(networks.closing(Some(wifi)), []);
+    }
+
+    #[test]
+    fn of_two_networks_on_one_interface_the_one_that_was_opened_is_there() {
+        let hotspot = |name: &str| NetworkConfig {
+            up: Some(format!("join {name}")),
+            ..NetworkConfig::of_interface(name.to_owned(), "wlan0".to_owned())
+        };
+        let mut networks = Networks::new(vec![hotspot("cafe"), hotspot("station")]);
+        let open = |networks: &Networks| {
+            [NetworkId(0), NetworkId(1)].map(|id| networks.open(id, &snapshot(), server()).is_ok())
+        };
+        assert_eq!(open(&networks), [false, false]);
+        networks.done(NetworkId(0), Kind::Up);
+        assert_eq!(open(&networks), [true, false]);
+        networks.done(NetworkId(1), Kind::Up);
+        assert_eq!(open(&networks), [false, true]);
     }
 
     #[test]

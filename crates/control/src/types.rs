@@ -127,6 +127,9 @@ pub struct SwitchEntry {
     pub gap_ms: Option<f64>,
     /// How it ended.
     pub outcome: Outcome,
+    /// Why it failed, in words; none if it did not, or nothing is known.
+    #[serde(default)]
+    pub reason: Option<String>,
 }
 
 /// Whether a switch left the old network in an orderly way, whoever ordered it.
@@ -260,6 +263,8 @@ pub struct Network {
 pub enum NetworkState {
     /// It is up, with an address and a route to the server.
     Available,
+    /// It is not, but a hook opens it when it is gone to.
+    Closed,
     /// It is not; the reason stands beside.
     Unavailable,
 }
@@ -404,7 +409,7 @@ display_as_in_json! {
         Switching => "switching",
         Detached => "detached",
     }
-    NetworkState { Available => "available", Unavailable => "unavailable" }
+    NetworkState { Available => "available", Closed => "closed", Unavailable => "unavailable" }
     Side { Cnapt => "cnapt", Snapt => "snapt" }
 }
 
@@ -454,6 +459,7 @@ mod tests {
                 "duration_ms": 120.5,
                 "gap_ms": null,
                 "outcome": "done",
+                "reason": null,
             })
         );
         assert_eq!(serde_json::from_value::<Status>(json).unwrap(), status);
@@ -513,6 +519,7 @@ mod tests {
             duration_ms: 120.5,
             gap_ms: None,
             outcome: Outcome::Done,
+            reason: None,
         }
     }
 }

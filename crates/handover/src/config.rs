@@ -6,6 +6,7 @@
 
 mod client;
 mod document;
+mod network;
 mod server;
 mod service;
 

@@ -30,7 +30,11 @@ pub(crate) fn networks(networks: &Networks) -> String {
 /// `handover switch`.
 pub(crate) fn switch(reply: &SwitchReply) -> String {
     match &reply.entry {
-        Some(entry) => switches([entry]).render(),
+        Some(entry) => {
+            let reason = entry.reason.as_ref();
+            let reason = reason.map_or_else(String::new, |reason| format!("\n{reason}\n"));
+            switches([entry]).render() + &reason
+        }
         None => "this network carries the traffic already\n".into(),
     }
 }
@@ -390,6 +394,7 @@ MS     CNAPT     SNAPT
             duration_ms: 120.46,
             gap_ms: None,
             outcome: Outcome::Done,
+            reason: None,
         }
     }
 }

@@ -297,6 +297,7 @@ fn entry(outcome: Outcome) -> SwitchEntry {
         duration_ms: 40.0,
         gap_ms: None,
         outcome,
+        reason: None,
     }
 }
 

@@ -3,12 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use handover_cnapt::Config;
-use handover_cnapt::config::{Carrier, Cost, Decision, NetworkConfig, ServerAddress, Standby};
+use handover_cnapt::config::{Carrier, Decision, ServerAddress};
 use handover_control::{Environment, Role, default_path};
 
 use super::document::{ConfigError, Distinct, Document, Table, Value};
 use super::service::services;
-use super::{private_key, public_key};
+use super::{network, private_key, public_key};
 
 pub(super) fn read(document: &Document, environment: &Environment) -> Result<Config, ConfigError> {
     let root = document.root(KEYS)?;
@@ -34,8 +34,10 @@ pub(super) fn read(document: &Document, environment: &Environment) -> Result<Con
             Some(overlap) => overlap.boolean()?,
             None => true,
         },
-        decision: decision(root.get("decision"))?,
-        networks: networks(&root)?,
+        decision: decision(&root)?,
+        notify: network::hook(&root, "notify")?,
+        hook_timeout: network::hook_timeout(&root)?,
+        networks: network::read(&root)?,
         services: services(&root)?,
     })
 }
@@ -79,8 +81,21 @@ fn carrier(value: Option<Value<'_>>) -> Result<Carrier, ConfigError> {
     })
 }
 
-fn decision(value: Option<Value<'_>>) -> Result<Decision, ConfigError> {
-    let Some(value) = value else {
+fn decision(root: &Table<'_>) -> Result<Decision, ConfigError> {
+    let single = match root.get("single") {
+        Some(single) => single.boolean()?,
+        None => false,
+    };
+    let decision = root.get("decision");
+    if single {
+        return match decision {
+            Some(decision) => Err(decision.error(
+                "with single = true every switch is ordered, and there is nothing to decide: remove one of the two",
+            )),
+            None => Ok(Decision::Single),
+        };
+    }
+    let Some(decision) = decision else {
         return Ok(Decision::Automatic);
     };
     let choices = [
@@ -88,41 +103,8 @@ fn decision(value: Option<Value<'_>>) -> Result<Decision, ConfigError> {
         ("propose", None),
         ("manual", Some(Decision::Manual)),
     ];
-    value.one_of(&choices)?.ok_or_else(|| {
-        value.error("\"propose\" is not possible yet: use \"automatic\" or \"manual\"")
-    })
-}
-
-fn networks(root: &Table<'_>) -> Result<Vec<NetworkConfig>, ConfigError> {
-    let mut names = Distinct::new();
-    let mut networks = Vec::new();
-    for table in root.tables("network", NETWORK_KEYS)? {
-        let name = table.require("name")?;
-        let network = network(&table)?;
-        names.insert(network.name.clone(), &name)?;
-        networks.push(network);
-    }
-    Ok(networks)
-}
-
-fn network(table: &Table<'_>) -> Result<NetworkConfig, ConfigError> {
-    Ok(NetworkConfig {
-        name: table.require("name")?.name(NETWORK_NAME_BYTES)?,
-        interface: table.require("interface")?.name(INTERFACE_NAME_BYTES)?,
-        address: match table.get("address") {
-            Some(address) => {
-                Some(address.parse_as("an IP address on this network, such as \"10.1.0.2\"")?)
-            }
-            None => None,
-        },
-        cost: match table.get("cost") {
-            Some(cost) => cost.one_of(COSTS)?,
-            None => Cost::Free,
-        },
-        standby: match table.get("standby") {
-            Some(standby) => standby.one_of(STANDBYS)?,
-            None => Standby::Auto,
-        },
+    decision.one_of(&choices)?.ok_or_else(|| {
+        decision.error("\"propose\" is not possible yet: use \"automatic\" or \"manual\"")
     })
 }
 
@@ -135,26 +117,9 @@ const KEYS: &[&str] = &[
     "carrier",
     "overlap",
     "decision",
+    "single",
+    "notify",
+    "hook_timeout",
     "network",
     "service",
 ];
-
-const NETWORK_KEYS: &[&str] = &["name", "interface", "address", "cost", "standby"];
-
-const COSTS: &[(&str, Cost)] = &[
-    ("free", Cost::Free),
-    ("metered", Cost::Metered),
-    ("expensive", Cost::Expensive),
-];
-
-const STANDBYS: &[(&str, Standby)] = &[
-    ("auto", Standby::Auto),
-    ("yes", Standby::Yes),
-    ("no", Standby::No),
-];
-
-/// As wide as a column of `handover networks` may become.
-const NETWORK_NAME_BYTES: usize = 64;
-
-/// `IFNAMSIZ` is 16, with a zero at the end.
-const INTERFACE_NAME_BYTES: usize = 15;

@@ -295,7 +295,8 @@ impl Value<'_> {
             .ok_or_else(|| self.expected(expected))
     }
 
-    fn expected(&self, expected: &str) -> ConfigError {
+    /// A complaint that it is something else.
+    pub(crate) fn expected(&self, expected: &str) -> ConfigError {
         self.error(format!("expected {expected}, found {}", self.found()))
     }
 

@@ -3,7 +3,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use handover_cnapt::config::{Carrier, Cost, Decision, Standby};
+use handover_cnapt::config::{Carrier, Cost, Decision, Standby, Vpn};
 use handover_snapt::config::PortSet;
 
 use super::*;
@@ -104,6 +104,8 @@ fn a_full_client_configuration_is_read() {
             carrier = "tls"
             overlap = false
             decision = "manual"
+            notify = "logger handover: $HANDOVER_EVENT $HANDOVER_NETWORK"
+            hook_timeout = "45s"
 
             [[network]]
             name = "wifi"
@@ -115,6 +117,12 @@ fn a_full_client_configuration_is_read() {
             address = "10.1.0.2"
             cost = "metered"
             standby = "yes"
+            keepalive = "8s"
+            up = "ifup wwan0"
+            down = "ifdown wwan0"
+            vpn_interface = "wg0"
+            vpn_up = "wg-quick up wg0"
+            vpn_down = "wg-quick down wg0"
 
             [[service]]
             name = "agent"
@@ -148,6 +156,23 @@ fn a_full_client_configuration_is_read() {
         ("agent", &(9001..=9001))
     );
     assert_eq!(service.target, "127.0.0.1:9000".parse().unwrap());
+    assert_eq!(config.networks[1].keepalive, Some(Duration::from_secs(8)));
+    assert_eq!(config.networks[1].up.as_deref(), Some("ifup wwan0"));
+    assert_eq!(config.networks[1].down.as_deref(), Some("ifdown wwan0"));
+    assert_eq!(
+        config.networks[1].vpn,
+        Some(Vpn {
+            interface: "wg0".into(),
+            up: "wg-quick up wg0".into(),
+            down: Some("wg-quick down wg0".into()),
+        })
+    );
+    assert_eq!(config.hook_timeout, Duration::from_secs(45));
+    assert!(
+        config
+            .notify
+            .is_some_and(|command| command.starts_with("logger"))
+    );
 }
 
 #[test]
@@ -175,7 +200,7 @@ fn each_mistake_in_a_client_configuration_is_named() {
         (
             "overlpa = true",
             "4: overlpa: unknown key, did you mean `overlap`? (allowed: server, server_key, key, control, bind, \
-             carrier, overlap, decision, network, service)",
+             carrier, overlap, decision, single, notify, hook_timeout, network, service)",
         ),
         (
             "bind = []",
@@ -207,6 +232,29 @@ fn each_mistake_in_a_client_configuration_is_named() {
         ),
         ("control = \"\"", "4: control: expected a path, found \"\""),
         (
+            "hook_timeout = \"1h\"",
+            "4: hook_timeout: expected a time from 1s to 2m, such as \"15s\", found \"1h\"",
+        ),
+        (
+            "single = true\ndecision = \"automatic\"",
+            "5: decision: with single = true every switch is ordered, and there is nothing to decide: \
+             remove one of the two",
+        ),
+        (
+            "[[service]]\nname = \"agent\"\nprotocol = \"tcp\"\ntarget = \"127.0.0.1:9000\"",
+            "4: [[service]] port: missing",
+        ),
+    ] {
+        let error = place.client(&format!("{CLIENT}{added}\n")).unwrap_err();
+        assert_eq!(place.complaint(&error), complaint, "{added}");
+    }
+}
+
+#[test]
+fn each_mistake_in_a_network_is_named() {
+    let place = Place::new("network_mistakes");
+    for (added, complaint) in [
+        (
             "[network]\nname = \"wifi\"",
             "4: network: write each one as a table of its own, under [[network]]",
         ),
@@ -216,7 +264,7 @@ fn each_mistake_in_a_client_configuration_is_named() {
         ),
         (
             "[[network]]\nname = \"wifi\"\ninterface = \"wlan0\"\ncosts = \"free\"",
-            "7: [[network]] costs: unknown key, did you mean `cost`? (allowed: name, interface, address, cost, standby)",
+            "7: [[network]] costs: unknown key, did you mean `cost`? (allowed: name, interface, address, cost, standby, keepalive, up, down, vpn_interface, vpn_up, vpn_down)",
         ),
         (
             "[[network]]\nname = \"wifi\"\ninterface = \"wlan0\"\ncost = 3",
@@ -232,8 +280,21 @@ fn each_mistake_in_a_client_configuration_is_named() {
             "8: [[network]] name: \"wifi\" is taken by line 5",
         ),
         (
-            "[[service]]\nname = \"agent\"\nprotocol = \"tcp\"\ntarget = \"127.0.0.1:9000\"",
-            "4: [[service]] port: missing",
+            "[[network]]\nname = \"ppp\"\ninterface = \"ppp0\"\ndown = \"poff\"",
+            "7: [[network]] down: what is taken down has to be brought up again: add the hook `up`",
+        ),
+        (
+            "[[network]]\nname = \"ppp\"\ninterface = \"ppp0\"\nup = \" \"",
+            "7: [[network]] up: the command is empty: remove the key",
+        ),
+        (
+            "[[network]]\nname = \"wifi\"\ninterface = \"wlan0\"\nvpn_up = \"wg-quick up wg0\"",
+            "7: [[network]] vpn_up: a VPN has both `vpn_interface`, to which links are bound while it is up, \
+             and `vpn_up`, which brings it up",
+        ),
+        (
+            "[[network]]\nname = \"wifi\"\ninterface = \"wlan0\"\nkeepalive = \"10ms\"",
+            "7: [[network]] keepalive: expected a time from 1s to 1h, such as \"15s\", found \"10ms\"",
         ),
     ] {
         let error = place.client(&format!("{CLIENT}{added}\n")).unwrap_err();

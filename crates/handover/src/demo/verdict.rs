@@ -222,6 +222,7 @@ wwan0        wlan0  unexpected  starred    done     20.5     31.0    2000.0
             duration_ms: 20.5,
             gap_ms: Some(31.0),
             outcome: Outcome::Done,
+            reason: None,
         };
         let (wireless, mobile) = (Network::Wireless, Network::Mobile);
         Observed {

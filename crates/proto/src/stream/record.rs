@@ -125,7 +125,8 @@ impl Stream {
 
     /// Whether an OPEN on `conduit` waits for its answer: elsewhere everything would have to be said again.
     pub(crate) fn is_opening_on(&self, conduit: ConduitId) -> bool {
-        matches!(self.opening, Opening::Sent { on: Some(on), .. } if on == conduit)
+        let opening = matches!(self.opening, Opening::Sent { on: Some(on), .. } if on == conduit);
+        opening && !self.frames_overtake_open()
     }
 
     /// Whether there is a frame to send on its place.
