@@ -44,7 +44,12 @@ pub(crate) fn switch(network: &str, query: &QueryArgs) -> Result<Exit, Failure> 
         print(&show::switch(&reply))?;
     }
     if has_failed(&reply) {
-        tell(format_args!("the switch to {network} failed"));
+        let entry = reply.entry.as_ref();
+        let reason = entry.and_then(|entry| entry.reason.as_deref());
+        match reason {
+            Some(reason) => tell(format_args!("the switch to {network} failed: {reason}")),
+            None => tell(format_args!("the switch to {network} failed")),
+        }
         return Ok(Exit::Failed);
     }
     Ok(Exit::Done)

@@ -30,11 +30,7 @@ pub(crate) fn networks(networks: &Networks) -> String {
 /// `handover switch`.
 pub(crate) fn switch(reply: &SwitchReply) -> String {
     match &reply.entry {
-        Some(entry) => {
-            let reason = entry.reason.as_ref();
-            let reason = reason.map_or_else(String::new, |reason| format!("\n{reason}\n"));
-            switches([entry]).render() + &reason
-        }
+        Some(entry) => switches([entry]).render(),
         None => "this network carries the traffic already\n".into(),
     }
 }

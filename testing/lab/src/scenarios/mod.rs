@@ -5,10 +5,12 @@ mod copied_key;
 mod dead_order;
 mod dead_target;
 mod dedicated_boxes;
+mod dial_up;
 mod farewell;
 mod first_session;
 mod forty_switches;
 mod half_closed;
+mod hooked;
 mod killed;
 mod lab_address;
 mod lab_curl;
@@ -206,6 +208,12 @@ pub const ALL: &[Scenario] = &[
         about: "a change of address on the only network is a switch",
         needs: &[Facility::Tun],
         run: same_network::run,
+    },
+    Scenario {
+        name: "dial_up",
+        about: "hooks open and close an adapter without MAC address, planned and unexpected; one fails",
+        needs: &[Facility::Tun, Facility::Program("ip")],
+        run: dial_up::run,
     },
     Scenario {
         name: "server_first",
