@@ -3,7 +3,6 @@
 //! No byte of a stream passes here. The decision task is a part of this loop: which network to take
 //! when there is none; it is suspended during a switch (CNAPT-1) and woken after it (CNAPT-34).
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -12,16 +11,14 @@ use std::time::Duration;
 use handover_carrier::{Conduit, Connector};
 use handover_control::{
     COMMANDS_WAITING, Carrier, ClientState, ClientStatus, Command, Environment, Failure, Listener,
-    Networks as NetworkLines, Protocol, ServiceStatus, Status, SwitchReply,
+    Networks as NetworkLines, Services, Status, SwitchReply,
 };
 use handover_network::{Watch, now};
 use handover_proto::session::{
     Cnapt, Event, Loss, NetworkId, Ordered, Output, Phase, SwitchReport,
 };
 use handover_proto::stream::{CreditPool, Streams};
-use handover_proto::wire::{
-    CatalogueEntry, OfferState, OfferedService, RefusedCode, TransportProtocol, VERSION,
-};
+use handover_proto::wire::{CatalogueEntry, OfferedService, RefusedCode, VERSION};
 use handover_proto::{CnaptId, ConduitId, Instance, Instant, LinkNumber, Side};
 use handover_relay::{EmulationSockets, Hub, Seldom, Service, Signals, Targets};
 use tokio::sync::mpsc;
@@ -35,6 +32,7 @@ use crate::notices::{Happened, Notices};
 use crate::opening::{Opening, Ran};
 use crate::orders::{Orders, Waiting};
 use crate::servers::Servers;
+use crate::services::{client_services, server_services};
 
 /// A port that is taken may be free later.
 const LISTEN_RETRY: Duration = Duration::from_secs(5);
@@ -589,6 +587,14 @@ impl Daemon {
                     self.networks.names()
                 )))),
             },
+            Command::Services(reply) => reply.send(Services {
+                server_services: server_services(&self.sockets),
+                client_services: client_services(
+                    &self.config.services,
+                    self.offered.as_deref(),
+                    self.virtual_ip,
+                ),
+            }),
             Command::Trace(reply) => reply.send(self.history.trace()),
         }
     }
@@ -664,7 +670,7 @@ impl Daemon {
             .map_or_else(String::new, |ip| ip.to_string());
         let known = |one: &OfferedService| self.offered.iter().flatten().any(|old| old == one);
         for one in services.iter().filter(|one| !known(one)) {
-            match refusal(one.state) {
+            match one.state.refusal() {
                 None => info!(service = %one.name, virtual_ip, "offered at the server"),
                 Some(reason) => {
                     warn!(service = %one.name, virtual_ip, "not offered at the server: {reason}");
@@ -721,53 +727,9 @@ impl Daemon {
             virtual_ip: self.virtual_ip,
             server: self.link.as_ref().map(|(_, path)| path.server),
             local_address: self.link.as_ref().map(|(_, path)| path.source),
-            services: services(&self.sockets),
+            services: server_services(&self.sockets),
             buffered_bytes: buffered,
         }
-    }
-}
-
-/// The server's services, each with the places where applications find it.
-fn services(sockets: &EmulationSockets<Cnapt>) -> Vec<ServiceStatus> {
-    let mut services: BTreeMap<(u16, String), ServiceStatus> = BTreeMap::new();
-    for socket in sockets.iter() {
-        let service = &socket.service;
-        let status = services
-            .entry((*service.ports.start(), service.name.clone()))
-            .or_insert_with(|| ServiceStatus {
-                name: service.name.clone(),
-                protocol: match service.protocol {
-                    TransportProtocol::Tcp => Protocol::Tcp,
-                    TransportProtocol::Udp => Protocol::Udp,
-                },
-                port: *service.ports.start(),
-                listening: Vec::new(),
-                error: None,
-            });
-        match socket.error() {
-            None => status.listening.push(socket.address),
-            Some(error) => status.error = Some(format!("{}: {error}", socket.address)),
-        }
-    }
-    services.into_values().collect()
-}
-
-/// Why the server's applications cannot reach a client service, if they cannot.
-fn refusal(state: OfferState) -> Option<String> {
-    match state {
-        OfferState::Listening => None,
-        OfferState::NotAllowed { port } => Some(format!(
-            "the server's configuration does not allow this client port {port} (`services` of its [[client]])"
-        )),
-        OfferState::PortTaken { port } => {
-            Some(format!("another program at the server has port {port}"))
-        }
-        OfferState::NoAddress { port } => Some(format!(
-            "the server's host does not have the virtual IP (port {port}): its log says what to do"
-        )),
-        OfferState::Failed { port } => Some(format!(
-            "the server cannot listen on port {port}: its log says why"
-        )),
     }
 }
 

@@ -12,6 +12,7 @@
 //! | `hooks` | the administrator's commands: how they are run |
 //! | `notices` | what happens to the session, told to a hook |
 //! | `opening` | networks and VPNs are closed and opened by hooks |
+//! | `services` | the services of both sides, for the user |
 //! | `servers` | where the server is, as its names were resolved |
 //! | `dial` | links and conduits over a given network |
 //! | `orders` | the user's orders to switch, and who waits for them |
@@ -27,6 +28,7 @@ mod notices;
 mod opening;
 mod orders;
 mod servers;
+mod services;
 
 pub use config::Config;
 pub use daemon::{RunError, run};

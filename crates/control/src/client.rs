@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use crate::types::{Failure, Networks, Status, SwitchReply, SwitchRequest, Trace};
+use crate::types::{Failure, Networks, Services, Status, SwitchReply, SwitchRequest, Trace};
 
 /// A connection to a daemon's control socket.
 #[derive(Debug)]
@@ -63,6 +63,15 @@ impl Client {
     /// If the daemon does not answer, or has no networks because it is a server.
     pub async fn networks(&mut self) -> Result<Networks, ClientError> {
         self.get("/networks").await
+    }
+
+    /// The services of both sides.
+    ///
+    /// # Errors
+    ///
+    /// If the daemon does not answer.
+    pub async fn services(&mut self) -> Result<Services, ClientError> {
+        self.get("/services").await
     }
 
     /// The steps of the last switch.

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `GET /status` | [`Status`] |
 //! | `GET /networks` | [`Networks`] |
+//! | `GET /services` | [`Services`] |
 //! | `GET /trace` | [`Trace`] |
 //! | `POST /switch` with [`SwitchRequest`] | [`SwitchReply`], when the switch is over |
 //!
@@ -32,7 +33,8 @@ pub use server::{COMMANDS_WAITING, Command, Reply};
 pub use socket::{BindError, Listener};
 pub use timestamp::Timestamp;
 pub use types::{
-    Carrier, ClientState, ClientStatus, Failure, Kind, Network, NetworkState, Networks, Outcome,
-    Procedure, Protocol, ServerClient, ServerClientState, ServerStatus, ServiceStatus, Side,
-    Status, SwitchEntry, SwitchReply, SwitchRequest, Trace, TraceStep, TurnedAway,
+    Carrier, ClientServiceState, ClientServiceStatus, ClientState, ClientStatus, Failure, Kind,
+    Network, NetworkState, Networks, Outcome, Procedure, Protocol, ServerClient, ServerClientState,
+    ServerStatus, ServiceStatus, Services, Side, Status, SwitchEntry, SwitchReply, SwitchRequest,
+    Trace, TraceStep, TurnedAway,
 };

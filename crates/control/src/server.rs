@@ -11,7 +11,7 @@ use axum::{Json, Router};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::types::{Failure, Networks, Status, SwitchReply, SwitchRequest, Trace};
+use crate::types::{Failure, Networks, Services, Status, SwitchReply, SwitchRequest, Trace};
 
 /// How many commands may wait for the daemon's loop. People and scripts send them: when this many wait, the loop
 /// itself is stuck, and more in the queue would not help.
@@ -24,6 +24,8 @@ pub enum Command {
     Status(Reply<Status>),
     /// List the networks.
     Networks(Reply<Result<Networks, Failure>>),
+    /// List the services of both sides.
+    Services(Reply<Services>),
     /// Go to another network, and answer when that is done or has failed.
     Switch {
         /// Its name, as the user wrote it.
@@ -57,6 +59,7 @@ pub(crate) fn router(commands: mpsc::Sender<Command>) -> Router {
     Router::new()
         .route("/status", get(status))
         .route("/networks", get(networks))
+        .route("/services", get(services))
         .route("/trace", get(trace))
         .route("/switch", post(switch))
         .with_state(Commands(commands))
@@ -68,6 +71,10 @@ async fn status(State(commands): State<Commands>) -> Response {
 
 async fn networks(State(commands): State<Commands>) -> Response {
     answer(commands.ask(Command::Networks).await.flatten())
+}
+
+async fn services(State(commands): State<Commands>) -> Response {
+    answer(commands.ask(Command::Services).await)
 }
 
 async fn trace(State(commands): State<Commands>) -> Response {

@@ -94,12 +94,60 @@ pub struct ServiceStatus {
     pub name: String,
     /// What it speaks.
     pub protocol: Protocol,
-    /// The port at which it is found.
+    /// The port at which it is found, the first one of a range.
     pub port: u16,
-    /// Where it is listened for.
+    /// The last port of the range; the same if it is none.
+    pub last_port: u16,
+    /// Where its application is; known to the server only.
+    pub target: Option<SocketAddr>,
+    /// Where it is listened for, which a client does.
     pub listening: Vec<SocketAddr>,
     /// Why it cannot be listened for somewhere; tried again by itself.
     pub error: Option<String>,
+}
+
+/// The answer to `handover services`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Services {
+    /// Services of the server's applications.
+    pub server_services: Vec<ServiceStatus>,
+    /// Services of applications on devices: on this one, or on those of the server's clients.
+    pub client_services: Vec<ClientServiceStatus>,
+}
+
+/// One client service, and whether the server's applications can reach it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientServiceStatus {
+    /// Whose it is, as the server's configuration calls the client; known to the server only.
+    pub client: Option<String>,
+    /// Its name, as the client's configuration gives it.
+    pub name: String,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// The port at which it is found on the virtual IP, the first one of a range.
+    pub port: u16,
+    /// The last port of the range; the same if it is none.
+    pub last_port: u16,
+    /// The address at the server on which it is found.
+    pub virtual_ip: Option<IpAddr>,
+    /// Where its application is; known to the client only.
+    pub target: Option<SocketAddr>,
+    /// Whether it can be reached.
+    pub state: ClientServiceState,
+    /// Why it cannot be reached; tried again by itself.
+    pub error: Option<String>,
+}
+
+/// Whether the server's applications can reach a client service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientServiceState {
+    /// The server has not said yet.
+    Waiting,
+    /// It is listened for at the server, on all its ports.
+    Listening,
+    /// It is not, or not on all its ports.
+    Failed,
 }
 
 /// One switch that is over.
@@ -354,7 +402,7 @@ impl Failure {
     #[must_use]
     pub fn only_a_client() -> Self {
         Self::misuse(
-            "a server answers only `handover status`: \
+            "a server answers only `handover status` and `handover services`: \
              run this on the device, or name the client's socket with --control",
         )
     }
@@ -396,6 +444,7 @@ display_as_in_json! {
     }
     Carrier { Tls => "tls" }
     Protocol { Tcp => "tcp", Udp => "udp" }
+    ClientServiceState { Waiting => "waiting", Listening => "listening", Failed => "failed" }
     Kind { Planned => "planned", Unexpected => "unexpected" }
     Procedure {
         Stepwise => "stepwise",

@@ -8,8 +8,9 @@ use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::PathBuf;
 
 use handover_control::{
-    BindError, COMMANDS_WAITING, Client, ClientError, Command, Environment, Failure, Listener,
-    Network, NetworkState, Networks, ServerStatus, Status, SwitchReply, TurnedAway,
+    BindError, COMMANDS_WAITING, Client, ClientError, ClientServiceState, ClientServiceStatus,
+    Command, Environment, Failure, Listener, Network, NetworkState, Networks, Protocol,
+    ServerStatus, Services, Status, SwitchReply, TurnedAway,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -21,6 +22,7 @@ async fn each_command_is_answered_by_the_daemon() {
     let mut client = Client::connect(&daemon.path).await.unwrap();
     assert_eq!(client.status().await.unwrap(), status());
     assert_eq!(client.networks().await.unwrap(), networks());
+    assert_eq!(client.services().await.unwrap(), services());
     let reply = client.switch("wifi").await.unwrap();
     assert!(reply.already_there && reply.entry.is_none());
     let ClientError::Refused(failure) = client.trace().await.unwrap_err() else {
@@ -150,6 +152,23 @@ fn status() -> Status {
     })
 }
 
+fn services() -> Services {
+    Services {
+        server_services: Vec::new(),
+        client_services: vec![ClientServiceStatus {
+            client: None,
+            name: "agent".into(),
+            protocol: Protocol::Tcp,
+            port: 9000,
+            last_port: 9000,
+            virtual_ip: None,
+            target: Some("127.0.0.1:9000".parse().unwrap()),
+            state: ClientServiceState::Waiting,
+            error: None,
+        }],
+    }
+}
+
 fn networks() -> Networks {
     let network = Network {
         name: "wifi".into(),
@@ -169,6 +188,7 @@ async fn answer_all(mut commands: mpsc::Receiver<Command>) {
         match command {
             Command::Status(reply) => reply.send(status()),
             Command::Networks(reply) => reply.send(Ok(networks())),
+            Command::Services(reply) => reply.send(services()),
             Command::Switch { network, reply } if network == "wifi" => {
                 reply.send(Ok(SwitchReply {
                     entry: None,

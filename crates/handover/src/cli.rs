@@ -40,6 +40,11 @@ pub(crate) enum Command {
     Status(QueryArgs),
     /// List the device's networks and whether each can be switched to.
     Networks(QueryArgs),
+    /// List the services of both sides: where each is found, and what is wrong with it.
+    ///
+    /// On the device: the server's services, and where its applications find them; the device's own services, and
+    /// whether the server's applications can reach them. At the server: its own, and those of all clients.
+    Services(QueryArgs),
     /// Switch to another network, now.
     ///
     /// Returns when the switch is done (exit status 0) or has failed (1). A network that does not exist is a misuse

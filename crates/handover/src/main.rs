@@ -45,6 +45,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Client(daemon) => daemon::client(&daemon.config),
         Command::Status(query) => query::status(&query),
         Command::Networks(query) => query::networks(&query),
+        Command::Services(query) => query::services(&query),
         Command::Switch { network, query } => query::switch(&network, &query),
         Command::Trace(query) => query::trace(&query),
         Command::Demo(demo) => demo::run(&demo),

@@ -26,6 +26,12 @@ pub(crate) fn networks(query: &QueryArgs) -> Result<Exit, Failure> {
     show_one(query, networks, show::networks)
 }
 
+/// `handover services`.
+pub(crate) fn services(query: &QueryArgs) -> Result<Exit, Failure> {
+    let services = ask(query, async |client| client.services().await);
+    show_one(query, services, show::services)
+}
+
 /// `handover trace`.
 pub(crate) fn trace(query: &QueryArgs) -> Result<Exit, Failure> {
     let trace = ask(query, async |client| client.trace().await);

@@ -1,10 +1,12 @@
 //! What the daemons say, for people. Programs use `--json`.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::net::IpAddr;
 
 use handover_control::{
-    ClientStatus, Network, Networks, ServerClient, ServerStatus, ServiceStatus, Side, Status,
-    SwitchEntry, SwitchReply, Trace, TraceStep, TurnedAway,
+    ClientServiceStatus, ClientStatus, Network, Networks, ServerClient, ServerStatus,
+    ServiceStatus, Services, Side, Status, SwitchEntry, SwitchReply, Trace, TraceStep, TurnedAway,
 };
 
 use crate::table::Table;
@@ -25,6 +27,38 @@ pub(crate) fn networks(networks: &Networks) -> String {
     Table::new(["", "NETWORK", "INTERFACE", "STATE", "ADDRESS", "REASON"])
         .rows(&networks.networks, network)
         .render()
+}
+
+/// `handover services`: those of the server, then those of the device or devices.
+pub(crate) fn services(services: &Services) -> String {
+    let heading = [
+        "SERVER SERVICE",
+        "PROTOCOL",
+        "PORT",
+        "TARGET",
+        "LISTENING",
+        "ERROR",
+    ];
+    let mut text = Table::new(heading)
+        .rows(&services.server_services, server_service)
+        .render();
+    if !services.client_services.is_empty() {
+        let heading = [
+            "CLIENT SERVICE",
+            "CLIENT",
+            "PROTOCOL",
+            "VIRTUAL IP",
+            "PORT",
+            "TARGET",
+            "STATE",
+            "ERROR",
+        ];
+        text += "\n";
+        text += &Table::new(heading)
+            .rows(&services.client_services, client_service)
+            .render();
+    }
+    text
 }
 
 /// `handover switch`.
@@ -149,13 +183,56 @@ fn switches<'a>(entries: impl IntoIterator<Item = &'a SwitchEntry>) -> Table {
 }
 
 fn service(service: &ServiceStatus) -> [String; 5] {
+    let [name, protocol, port, _, listening, error] = server_service(service);
+    [name, protocol, port, listening, error]
+}
+
+fn server_service(service: &ServiceStatus) -> [String; 6] {
     [
         service.name.clone(),
         service.protocol.to_string(),
-        service.port.to_string(),
-        list(&service.listening),
+        ports(service.port, service.last_port),
+        or_dash(service.target),
+        listening(service),
         service.error.clone().unwrap_or_default(),
     ]
+}
+
+fn client_service(service: &ClientServiceStatus) -> [String; 8] {
+    [
+        service.name.clone(),
+        or_dash(service.client.as_ref()),
+        service.protocol.to_string(),
+        or_dash(service.virtual_ip),
+        ports(service.port, service.last_port),
+        or_dash(service.target),
+        service.state.to_string(),
+        service.error.clone().unwrap_or_default(),
+    ]
+}
+
+fn ports(first: u16, last: u16) -> String {
+    if first == last {
+        first.to_string()
+    } else {
+        format!("{first}-{last}")
+    }
+}
+
+/// Of a range the addresses, each with its number of ports.
+fn listening(service: &ServiceStatus) -> String {
+    if service.port == service.last_port {
+        return list(&service.listening);
+    }
+    let mut counts: BTreeMap<IpAddr, usize> = BTreeMap::new();
+    for address in &service.listening {
+        *counts.entry(address.ip()).or_default() += 1;
+    }
+    let lines: Vec<_> = counts
+        .iter()
+        .map(|(address, count)| format!("{address}: {count} ports"))
+        .collect();
+    list(&lines)
 }
 
 fn server_client(client: &ServerClient) -> [String; 7] {
@@ -219,7 +296,8 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use handover_control::{
-        Carrier, ClientState, Kind, NetworkState, Outcome, Procedure, Protocol, ServerClientState,
+        Carrier, ClientServiceState, ClientState, Kind, NetworkState, Outcome, Procedure, Protocol,
+        ServerClientState,
     };
 
     use super::*;
@@ -242,6 +320,8 @@ mod tests {
                 name: "web".into(),
                 protocol: Protocol::Tcp,
                 port: 8080,
+                last_port: 8080,
+                target: None,
                 listening: vec!["127.0.0.1:8080".parse().unwrap()],
                 error: Some("[::1]:8080: address in use".into()),
             }],
@@ -320,6 +400,44 @@ turned away  1 unknown keys, 0 not handover, 7 not in time, 0 broken, 0 displace
 
 CLIENT  STATE     ADDRESS   VIRTUAL IP  STREAMS  FLOWS  CNAPT ID
 laptop  detached  10.1.0.2  -           12       0      3f2a
+"
+        );
+    }
+
+    #[test]
+    fn the_services_of_both_sides() {
+        let text = services(&Services {
+            server_services: vec![ServiceStatus {
+                name: "calls".into(),
+                protocol: Protocol::Udp,
+                port: 10_000,
+                last_port: 10_002,
+                target: None,
+                listening: (10_000..=10_001)
+                    .map(|port| (IpAddr::from([127, 0, 0, 1]), port).into())
+                    .collect(),
+                error: Some("127.0.0.1:10002: address in use".into()),
+            }],
+            client_services: vec![ClientServiceStatus {
+                client: Some("laptop".into()),
+                name: "agent".into(),
+                protocol: Protocol::Tcp,
+                port: 9000,
+                last_port: 9000,
+                virtual_ip: Some(IpAddr::from([127, 77, 0, 10])),
+                target: None,
+                state: ClientServiceState::Waiting,
+                error: None,
+            }],
+        });
+        assert_eq!(
+            text,
+            "\
+SERVER SERVICE  PROTOCOL  PORT         TARGET  LISTENING           ERROR
+calls           udp       10000-10002  -       127.0.0.1: 2 ports  127.0.0.1:10002: address in use
+
+CLIENT SERVICE  CLIENT  PROTOCOL  VIRTUAL IP   PORT  TARGET  STATE    ERROR
+agent           laptop  tcp       127.77.0.10  9000  -       waiting
 "
         );
     }

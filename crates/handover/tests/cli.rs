@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use handover_control::{
     COMMANDS_WAITING, Command as Order, Environment, Failure, Kind, Listener, Network,
-    NetworkState, Networks, Outcome, Procedure, ServerStatus, Status, SwitchEntry, SwitchReply,
-    TurnedAway,
+    NetworkState, Networks, Outcome, Procedure, Protocol, ServerStatus, ServiceStatus, Services,
+    Status, SwitchEntry, SwitchReply, TurnedAway,
 };
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -145,7 +145,7 @@ fn the_socket_is_found_by_argument_by_variable_and_in_its_place() {
     let place = Place::new("found");
     let _daemon = place.daemon(|order| match order {
         Order::Status(reply) => reply.send(status()),
-        Order::Networks(_) | Order::Switch { .. } | Order::Trace(_) => {}
+        Order::Networks(_) | Order::Services(_) | Order::Switch { .. } | Order::Trace(_) => {}
     });
     let socket = place.runtime().join("client.sock");
     let explicit = place.run(&["status", "--json", "--control", socket.to_str().unwrap()]);
@@ -174,7 +174,7 @@ fn networks_are_listed() {
     let place = Place::new("networks");
     let _daemon = place.daemon(|order| match order {
         Order::Networks(reply) => reply.send(Ok(networks())),
-        Order::Status(_) | Order::Switch { .. } | Order::Trace(_) => {}
+        Order::Status(_) | Order::Services(_) | Order::Switch { .. } | Order::Trace(_) => {}
     });
     let output = place.run(&["networks", "--json"]);
     assert_eq!(output.status.code(), Some(DONE));
@@ -184,6 +184,26 @@ fn networks_are_listed() {
         text(&output.stdout).contains("*  wifi"),
         "{}",
         text(&output.stdout)
+    );
+}
+
+#[test]
+fn services_are_listed() {
+    let place = Place::new("services");
+    let _daemon = place.daemon(|order| match order {
+        Order::Services(reply) => reply.send(services()),
+        Order::Status(_) | Order::Networks(_) | Order::Switch { .. } | Order::Trace(_) => {}
+    });
+    let output = place.run(&["services", "--json"]);
+    assert_eq!(output.status.code(), Some(DONE));
+    let document = one_document(&output);
+    assert_eq!(document["server_services"][0]["last_port"], 8001);
+    assert_eq!(document["client_services"], json!([]));
+    let output = place.run(&["services"]);
+    let message = text(&output.stdout);
+    assert!(
+        message.contains("web             tcp       8000-8001"),
+        "{message}"
     );
 }
 
@@ -308,6 +328,21 @@ fn status() -> Status {
         turned_away: TurnedAway::default(),
         error: None,
     })
+}
+
+fn services() -> Services {
+    Services {
+        server_services: vec![ServiceStatus {
+            name: "web".into(),
+            protocol: Protocol::Tcp,
+            port: 8000,
+            last_port: 8001,
+            target: Some("127.0.0.1:80".parse().unwrap()),
+            listening: Vec::new(),
+            error: None,
+        }],
+        client_services: Vec::new(),
+    }
 }
 
 fn networks() -> Networks {

@@ -9,9 +9,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use handover_control::{ClientServiceState, ClientServiceStatus, Protocol};
 use handover_network::LocalAddress;
 use handover_proto::session::Snapt;
-use handover_proto::wire::{CatalogueEntry, OfferState, OfferedService};
+use handover_proto::wire::{CatalogueEntry, OfferState, OfferedService, TransportProtocol};
 use handover_relay::{EmulationSockets, Hub};
 use tracing::{info, warn};
 
@@ -22,6 +23,7 @@ pub(crate) const RETRY: Duration = Duration::from_secs(5);
 
 pub(crate) struct ClientServices {
     client: ClientConfig,
+    virtual_ip: IpAddr,
     services: Vec<CatalogueEntry>,
     sockets: EmulationSockets<Snapt>,
     told: Vec<OfferedService>,
@@ -46,6 +48,7 @@ impl ClientServices {
         };
         Self {
             client,
+            virtual_ip,
             services: Vec::new(),
             sockets: EmulationSockets::new(vec![virtual_ip], hub),
             told: Vec::new(),
@@ -86,6 +89,28 @@ impl ClientServices {
         Some(states)
     }
 
+    /// All of them, for the user.
+    pub(crate) fn status(&self) -> Vec<ClientServiceStatus> {
+        let status = |service: &CatalogueEntry| {
+            let error = self.state(service).refusal();
+            ClientServiceStatus {
+                client: Some(self.client.name.clone()),
+                name: service.name.clone(),
+                protocol: protocol(service.protocol),
+                port: *service.ports.start(),
+                last_port: *service.ports.end(),
+                virtual_ip: Some(self.virtual_ip),
+                target: None,
+                state: match error {
+                    None => ClientServiceState::Listening,
+                    Some(_) => ClientServiceState::Failed,
+                },
+                error,
+            }
+        };
+        self.services.iter().map(status).collect()
+    }
+
     fn states(&self) -> Vec<OfferedService> {
         let state = |service: &CatalogueEntry| OfferedService {
             name: service.name.clone(),
@@ -117,5 +142,12 @@ impl ClientServices {
     fn forbidden(&self, service: &CatalogueEntry) -> Option<u16> {
         let mut ports = service.ports.clone();
         ports.find(|port| !self.client.services.contains(*port))
+    }
+}
+
+pub(crate) const fn protocol(protocol: TransportProtocol) -> Protocol {
+    match protocol {
+        TransportProtocol::Tcp => Protocol::Tcp,
+        TransportProtocol::Udp => Protocol::Udp,
     }
 }

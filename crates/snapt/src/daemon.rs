@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use handover_carrier::{Acceptor, AllowedKeys, Conduit, PublicKey, serve};
 use handover_control::{
-    COMMANDS_WAITING, Command, Environment, Failure, Listener, ServerStatus, Status, TurnedAway,
+    COMMANDS_WAITING, Command, Environment, Failure, Listener, ServerStatus, ServiceStatus,
+    Services, Status, TurnedAway,
 };
 use handover_network::tcp_listener;
 use handover_proto::stream::CreditPool;
@@ -19,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tracing::{debug, info};
 
+use crate::client_services::protocol;
 use crate::config::{ClientConfig, Config};
 use crate::session::Session;
 use crate::virtual_ips::{self, PoolIsFull};
@@ -244,9 +246,27 @@ impl Daemon {
                 turned_away: self.turned_away(),
                 error: None,
             })),
+            Command::Services(reply) => reply.send(Services {
+                server_services: self.config.services.iter().map(service_status).collect(),
+                client_services: (self.sessions.values())
+                    .flat_map(Session::client_services)
+                    .collect(),
+            }),
             Command::Networks(reply) => reply.send(Err(Failure::only_a_client())),
             Command::Switch { reply, .. } => reply.send(Err(Failure::only_a_client())),
             Command::Trace(reply) => reply.send(Err(Failure::only_a_client())),
         }
+    }
+}
+
+fn service_status(service: &Service) -> ServiceStatus {
+    ServiceStatus {
+        name: service.name.clone(),
+        protocol: protocol(service.protocol),
+        port: *service.ports.start(),
+        last_port: *service.ports.end(),
+        target: Some(service.target),
+        listening: Vec::new(),
+        error: None,
     }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use handover_carrier::{Conduit, PublicKey};
-use handover_control::{ServerClient, ServerClientState};
+use handover_control::{ClientServiceStatus, ServerClient, ServerClientState};
 use handover_network::now;
 use handover_proto::ConduitId;
 use handover_proto::session::{Event, Output, Snapt, SnaptOptions, SnaptPhase};
@@ -34,6 +34,7 @@ struct Shared {
     /// Where each conduit comes from.
     peers: Mutex<BTreeMap<ConduitId, SocketAddr>>,
     address: Mutex<Option<SocketAddr>>,
+    client_services: Mutex<Vec<ClientServiceStatus>>,
 }
 
 impl Session {
@@ -55,6 +56,7 @@ impl Session {
             targets: Arc::new(targets),
             peers: Mutex::default(),
             address: Mutex::default(),
+            client_services: Mutex::default(),
         });
         let watch = tokio::spawn(watch(Arc::clone(&shared), released.clone()));
         let timed = Arc::clone(&hub);
@@ -92,6 +94,10 @@ impl Session {
             warn!(client = %self.shared.client.name, oldest, newest, own = VERSION,
                 "refused, it speaks other versions of the protocol: upgrade the {older}");
         }
+    }
+
+    pub(crate) fn client_services(&self) -> Vec<ClientServiceStatus> {
+        lock(&self.shared.client_services).clone()
     }
 
     pub(crate) fn status(&self) -> ServerClient {
@@ -155,6 +161,7 @@ async fn work(
             output = outputs.recv() => output,
             _ = retry.tick(), if services.is_incomplete() => {
                 if let Some(offered) = services.retry() {
+                    *lock(&shared.client_services) = services.status();
                     shared.hub.with(|machine, _| machine.offered(offered));
                 }
                 continue;
@@ -179,6 +186,7 @@ async fn work(
             }
             Output::Offer { services: all } => {
                 let offered = services.offer(all);
+                *lock(&shared.client_services) = services.status();
                 shared.hub.with(|machine, _| machine.offered(offered));
             }
             Output::Wake(_)

@@ -181,6 +181,27 @@ pub enum OfferState {
     },
 }
 
+impl OfferState {
+    /// In words why the server application cannot reach it, if it cannot.
+    pub fn refusal(self) -> Option<String> {
+        match self {
+            Self::Listening => None,
+            Self::NotAllowed { port } => Some(format!(
+                "the server's configuration does not allow this client port {port} (`services` of its [[client]])"
+            )),
+            Self::PortTaken { port } => {
+                Some(format!("another program at the server has port {port}"))
+            }
+            Self::NoAddress { port } => Some(format!(
+                "the server's host does not have the virtual IP (port {port}): its log says what to do"
+            )),
+            Self::Failed { port } => Some(format!(
+                "the server cannot listen on port {port}: its log says why"
+            )),
+        }
+    }
+}
+
 /// Why the other module is turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RefusedCode {
