@@ -22,12 +22,13 @@ use crate::exit::{Exit, Failure};
 
 /// Runs the SNAPT, on all cores but one: the server applications and the kernel's network stack live here too.
 pub(crate) fn server(path: &Path) -> Result<Exit, Failure> {
-    let config = config::server(path, &Environment::of_process()).map_err(Failure::misuse)?;
+    let read = || config::server(path, &Environment::of_process());
+    let config = read().map_err(Failure::misuse)?;
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let mut runtime = Builder::new_multi_thread();
     runtime.worker_threads(cores.saturating_sub(1).max(1));
     end_on_panic(handover_snapt::is_in_a_session);
-    run(runtime, handover_snapt::run(config))
+    run(runtime, handover_snapt::run(config, read))
 }
 
 /// Runs the CNAPT, on one thread: it has one session, whose tasks would only wake each other across cores.

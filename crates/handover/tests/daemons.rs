@@ -19,7 +19,7 @@ use bytes::BytesMut;
 use handover_carrier::{Acceptor, AllowedKeys, Conduit, Connector, PrivateKey};
 use handover_proto::wire::{Frame, Hello, RefusedCode, Role, VERSION, encode};
 use handover_proto::{Instance, LinkNumber};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 
@@ -239,6 +239,108 @@ fn an_unknown_network_is_a_misuse_that_lists_the_known_ones() {
     assert_eq!(output.status.code(), Some(2));
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(message.contains("known: one, two"), "{message}");
+}
+
+#[test]
+fn services_are_taken_away_and_added_while_connections_live() {
+    let place = Place::new("services_change");
+    let (first, second) = (Echo::start(), Echo::start());
+    place.write_server(&first.service(7000));
+    let server = place.start("server");
+    server.wait_for_line("server up");
+    let client = place.start_client();
+    client.wait_for_status("the service", |status| listens_only_on(status, 7000));
+    let mut living = place.enter();
+    assert_eq!(echoed(&mut living, b"before").unwrap(), b"before");
+
+    place.write_server(&second.service(7001).replace("echo", "other"));
+    server.reload();
+    server.wait_for_line("configuration read again");
+    client.wait_for_status("the other service", |status| listens_only_on(status, 7001));
+    assert_eq!(echoed(&mut living, b"after").unwrap(), b"after");
+    let gone = TcpStream::connect(place.entrance).unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::ConnectionRefused);
+    let mut fresh = TcpStream::connect((place.entrance.ip(), 7001)).unwrap();
+    fresh.set_read_timeout(Some(LIMIT)).unwrap();
+    assert_eq!(echoed(&mut fresh, b"new").unwrap(), b"new");
+    let listed = place.run(&["services", "--json", "--control", "server.sock"]);
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!(listed["server_services"][0]["name"], "other");
+    assert_eq!(listed["server_services"].as_array().map(Vec::len), Some(1));
+
+    // The same service at another target, where nobody listens: so it is with connections from now on.
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
+    let moved = Echo {
+        address: nobody.unwrap(),
+    };
+    place.write_server(&moved.service(7001).replace("echo", "other"));
+    server.reload();
+    server.wait_for_line("configuration read again");
+    assert_eq!(echoed(&mut fresh, b"here").unwrap(), b"here");
+    let mut refused = TcpStream::connect((place.entrance.ip(), 7001)).unwrap();
+    refused.set_read_timeout(Some(LIMIT)).unwrap();
+    let reset = echoed(&mut refused, b"there").unwrap_err();
+    assert_eq!(reset.kind(), ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn a_mistake_in_a_configuration_that_is_read_again_changes_nothing() {
+    let place = Place::new("bad_reload");
+    let echo = Echo::start();
+    place.write_server(&echo.service(7000));
+    let server = place.start("server");
+    server.wait_for_line("server up");
+    let client = place.start_client();
+    client.wait_for_status("the service", |status| listens_only_on(status, 7000));
+    let mut living = place.enter();
+    assert_eq!(echoed(&mut living, b"before").unwrap(), b"before");
+
+    place.write_server(&echo.service(7000).replace("port", "prot"));
+    server.reload();
+    let line = server.wait_for_line("the configuration stays as it was");
+    assert!(
+        line.contains("server.toml:11: [[service]] prot: unknown key"),
+        "{line}"
+    );
+    assert_eq!(echoed(&mut living, b"after").unwrap(), b"after");
+    assert_eq!(place.ask(b"new").unwrap(), b"new");
+}
+
+#[test]
+fn a_client_whose_key_is_removed_is_let_go_and_told() {
+    let place = Place::new("key_removed");
+    let echo = Echo::start();
+    place.write_server(&echo.service(7000));
+    let server = place.start("server");
+    server.wait_for_line("server up");
+    let client = place.start_client();
+    client.wait_for_status("the service", |status| listens_only_on(status, 7000));
+    let mut living = place.enter();
+    assert_eq!(echoed(&mut living, b"before").unwrap(), b"before");
+
+    let file = place.directory.join("server.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let (known, stranger) = (place.client_key().to_string(), PrivateKey::generate());
+    fs::write(
+        &file,
+        text.replace(&known, &stranger.public_key().to_string()),
+    )
+    .unwrap();
+    server.reload();
+    let status = client.wait_for_status("the refusal", |status| status["state"] == "refused");
+    let error = status["error"].as_str().unwrap();
+    assert!(
+        error.contains("does not allow this client's key any more"),
+        "{error}"
+    );
+    server.wait_for_status("the session's end", |status| status["clients"] == json!([]));
+}
+
+fn listens_only_on(status: &Value, port: u16) -> bool {
+    let services = status["services"].as_array();
+    services.is_some_and(|all| {
+        all.len() == 1 && all[0]["port"] == port && all[0]["listening"] != json!([])
+    })
 }
 
 #[test]
@@ -635,6 +737,13 @@ impl Daemon {
             }
             assert!(Instant::now() < deadline, "waited for {what}: {status}");
         }
+    }
+
+    /// As a service manager asks it to read its configuration again.
+    fn reload(&self) {
+        let process = self.child.id().to_string();
+        let status = Command::new("kill").args(["-HUP", &process]).status();
+        assert!(status.unwrap().success());
     }
 
     /// Ends it; the rest of its log.

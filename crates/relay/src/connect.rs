@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use handover_network::{bound_tcp_socket, ensure_spare_descriptors, now};
@@ -26,7 +26,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Targets {
     /// Whose they are, for the log: "server application", say.
     whose: String,
-    services: Vec<Service>,
+    services: Mutex<Vec<Service>>,
     source: Option<IpAddr>,
     /// Failures to connect, by service.
     failures: Mutex<BTreeMap<String, Seldom>>,
@@ -38,7 +38,7 @@ impl Targets {
     pub fn new(whose: String, services: Vec<Service>, source: Option<IpAddr>) -> Self {
         Self {
             whose,
-            services,
+            services: Mutex::new(services),
             source,
             failures: Mutex::default(),
         }
@@ -53,8 +53,7 @@ impl Targets {
         request: Request,
         other: Option<IpAddr>,
     ) {
-        let service = self.services.iter().find(|one| one.name == request.service);
-        let Some(service) = service else {
+        let Some(service) = self.find(&request.service) else {
             hub.with(|machine, _| machine.streams_mut().abort(stream, code::UNKNOWN_SERVICE));
             return;
         };
@@ -73,13 +72,27 @@ impl Targets {
         }
     }
 
+    /// They are these from now on.
+    pub fn set(&self, services: Vec<Service>) {
+        *lock(&self.services) = services;
+    }
+
+    fn find(&self, name: &str) -> Option<Service> {
+        let services = lock(&self.services);
+        services.iter().find(|one| one.name == name).cloned()
+    }
+
     fn warn(&self, service: &str, target: SocketAddr, error: &io::Error) {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failures = lock(&self.failures);
         let of_service = failures.entry(service.to_owned()).or_default();
         if let Some(unsaid) = of_service.due(now()) {
             warn!(service, %target, unsaid, "{}: {error}", self.whose);
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// From `source`, if the target can answer to it, so that the application can tell clients apart and

@@ -69,8 +69,17 @@ impl<S: Session> EmulationSockets<S> {
 
     /// The other side's services are these now.
     pub fn set(&mut self, services: &[CatalogueEntry]) {
-        self.sockets
-            .retain(|_, one| services.contains(&one.service));
+        self.sockets.retain(|(port, _), one| {
+            let same = |service: &&CatalogueEntry| {
+                (&service.name, service.protocol) == (&one.service.name, one.service.protocol)
+                    && service.ports.contains(port)
+            };
+            let Some(service) = services.iter().find(same) else {
+                return false;
+            };
+            one.service.clone_from(service);
+            true
+        });
         for service in services
             .iter()
             .filter(|one| one.protocol == TransportProtocol::Tcp)

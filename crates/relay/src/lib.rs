@@ -34,4 +34,4 @@ pub use emulation::{EmulationSocket, EmulationSockets};
 pub use hub::{Hub, Session};
 pub use seldom::Seldom;
 pub use service::Service;
-pub use signals::Signals;
+pub use signals::{Reloads, Signals};

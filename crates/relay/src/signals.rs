@@ -1,4 +1,4 @@
-//! The signals that end a daemon.
+//! The signals that end a daemon, and the one that lets it read its configuration again.
 
 use std::io;
 
@@ -30,5 +30,25 @@ impl Signals {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
         }
+    }
+}
+
+/// SIGHUP, as from a service manager's reload.
+#[derive(Debug)]
+pub struct Reloads(Signal);
+
+impl Reloads {
+    /// From now on the signal is waited for and does not kill.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system refuses.
+    pub fn new() -> io::Result<Self> {
+        signal(SignalKind::hangup()).map(Self)
+    }
+
+    /// Ends when it came. May be dropped and called again.
+    pub async fn asked(&mut self) {
+        self.0.recv().await;
     }
 }

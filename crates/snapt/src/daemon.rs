@@ -1,6 +1,7 @@
-//! The SNAPT's event loop: arrivals, sessions, commands.
+//! The SNAPT's event loop: arrivals, sessions, commands, and the configuration when it is read again.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -13,12 +14,12 @@ use handover_control::{
 };
 use handover_network::tcp_listener;
 use handover_proto::stream::CreditPool;
-use handover_proto::wire::{CatalogueEntry, Hello};
+use handover_proto::wire::{CatalogueEntry, Hello, RefusedCode};
 use handover_proto::{CnaptId, Instance};
 use handover_relay::{Service, read_hello};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::client_services::protocol;
 use crate::config::{ClientConfig, Config};
@@ -84,7 +85,7 @@ struct Daemon {
     instance: Instance,
     pool: CreditPool,
     virtual_ips: BTreeMap<PublicKey, IpAddr>,
-    catalogue: Vec<CatalogueEntry>,
+    allowed: AllowedKeys,
     sessions: BTreeMap<PublicKey, Session>,
     listen: Vec<SocketAddr>,
     acceptor: Arc<Acceptor>,
@@ -92,16 +93,20 @@ struct Daemon {
     released: mpsc::UnboundedSender<PublicKey>,
 }
 
-/// Runs a SNAPT until it is told to end by SIGINT or SIGTERM.
+/// Runs a SNAPT until it is told to end by SIGINT or SIGTERM. At SIGHUP its clients and services become
+/// those that `read_again` gives; its error is logged, and everything stays as it is.
 ///
 /// # Errors
 ///
 /// If it cannot listen, or its configuration cannot work.
-pub async fn run(config: Config) -> Result<(), RunError> {
+pub async fn run<E: Display>(
+    config: Config,
+    read_again: impl Fn() -> Result<Config, E>,
+) -> Result<(), RunError> {
     let control = Listener::bind(&config.control, &Environment::of_process())?;
     let virtual_ips = virtual_ips::assign(config.virtual_ips, &config.clients)?;
     let allowed = AllowedKeys::new(config.clients.iter().map(|client| client.key));
-    let acceptor = Arc::new(Acceptor::new(&config.key, allowed)?);
+    let acceptor = Arc::new(Acceptor::new(&config.key, allowed.clone())?);
     let (arrivals, mut arrived) = mpsc::channel(ARRIVALS_WAITING);
     let mut listen = Vec::new();
     for address in &config.listen {
@@ -117,13 +122,18 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     info!(listen = ?listen, control = %control.path().display(), key = %config.key.public_key(), "server up");
     tokio::spawn(control.serve(commands));
     let (released, mut releases) = mpsc::unbounded_channel();
-    let mut daemon = Daemon::new(config, virtual_ips, (listen, acceptor), released);
+    let mut daemon = Daemon::new(config, virtual_ips, allowed, (listen, acceptor), released);
     let mut signals = handover_relay::Signals::new().map_err(RunError::Signals)?;
+    let mut reloads = handover_relay::Reloads::new().map_err(RunError::Signals)?;
     loop {
         tokio::select! {
             Some(arrival) = arrived.recv() => daemon.arrive(arrival),
             Some(command) = commanded.recv() => daemon.command(command),
             Some(key) = releases.recv() => { daemon.sessions.remove(&key); }
+            () = reloads.asked() => match read_again() {
+                Ok(config) => daemon.reload(config),
+                Err(error) => warn!("the configuration stays as it was: {error}"),
+            },
             () = signals.ended() => break,
         }
     }
@@ -160,20 +170,16 @@ impl Daemon {
     fn new(
         config: Config,
         virtual_ips: BTreeMap<PublicKey, IpAddr>,
+        allowed: AllowedKeys,
         (listen, acceptor): (Vec<SocketAddr>, Arc<Acceptor>),
         released: mpsc::UnboundedSender<PublicKey>,
     ) -> Self {
-        let catalogue = config
-            .services
-            .iter()
-            .map(Service::catalogue_entry)
-            .collect();
         Self {
             config,
+            allowed,
             instance: Instance(handover_carrier::random_u64()),
             pool: CreditPool::default(),
             virtual_ips,
-            catalogue,
             sessions: BTreeMap::new(),
             listen,
             acceptor,
@@ -209,7 +215,7 @@ impl Daemon {
             instance: self.instance,
             session: handover_carrier::random_u64(),
             virtual_ip,
-            services: self.catalogue.clone(),
+            services: catalogue(&self.config.services),
             switch_timeout: self.config.switch_timeout,
         };
         Session::start(
@@ -219,6 +225,54 @@ impl Daemon {
             self.config.services.clone(),
             self.released.clone(),
         )
+    }
+
+    /// The clients and services are those of `config` from now on. What else it says needs a restart.
+    fn reload(&mut self, config: Config) {
+        let virtual_ips = match virtual_ips::assign(self.config.virtual_ips, &config.clients) {
+            Ok(virtual_ips) => virtual_ips,
+            Err(error) => {
+                warn!("the configuration stays as it was: {error}");
+                return;
+            }
+        };
+        self.tell_what_needs_a_restart(&config);
+        self.allowed
+            .replace(config.clients.iter().map(|client| client.key));
+        self.virtual_ips = virtual_ips;
+        self.config.clients = config.clients;
+        let services_differ = self.config.services != config.services;
+        self.config.services = config.services;
+        for (key, session) in &self.sessions {
+            let client = self.config.clients.iter().find(|client| client.key == *key);
+            let virtual_ip = self.virtual_ips.get(key);
+            match client.zip(virtual_ip) {
+                None => session.end(Some(RefusedCode::Revoked)),
+                Some(now) if now != session.client() => session.end(None),
+                Some(_) if services_differ => session.set_services(&self.config.services),
+                Some(_) => {}
+            }
+        }
+        let (clients, services) = (self.config.clients.len(), self.config.services.len());
+        info!(clients, services, "configuration read again");
+    }
+
+    fn tell_what_needs_a_restart(&self, config: &Config) {
+        let own = &self.config;
+        for (key, differs) in [
+            ("listen", own.listen != config.listen),
+            ("key", own.key.public_key() != config.key.public_key()),
+            ("control", own.control != config.control),
+            (
+                "switch_timeout",
+                own.switch_timeout != config.switch_timeout,
+            ),
+            ("virtual_ips", own.virtual_ips != config.virtual_ips),
+        ] {
+            if differs {
+                warn!("`{key}` stays as it was: it changes with a restart only");
+            }
+        }
     }
 
     fn turned_away(&self) -> TurnedAway {
@@ -257,6 +311,10 @@ impl Daemon {
             Command::Trace(reply) => reply.send(Err(Failure::only_a_client())),
         }
     }
+}
+
+fn catalogue(services: &[Service]) -> Vec<CatalogueEntry> {
+    services.iter().map(Service::catalogue_entry).collect()
 }
 
 fn service_status(service: &Service) -> ServiceStatus {

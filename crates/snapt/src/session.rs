@@ -10,7 +10,7 @@ use handover_network::now;
 use handover_proto::ConduitId;
 use handover_proto::session::{Event, Output, Snapt, SnaptOptions, SnaptPhase};
 use handover_proto::stream::CreditPool;
-use handover_proto::wire::{Hello, VERSION};
+use handover_proto::wire::{Hello, RefusedCode, VERSION};
 use handover_relay::{Hub, Seldom, Service, Targets};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -94,6 +94,23 @@ impl Session {
             warn!(client = %self.shared.client.name, oldest, newest, own = VERSION,
                 "refused, it speaks other versions of the protocol: upgrade the {older}");
         }
+    }
+
+    /// The client's table in the configuration, and its virtual IP, when the session began.
+    pub(crate) fn client(&self) -> (&ClientConfig, &IpAddr) {
+        (&self.shared.client, &self.shared.virtual_ip)
+    }
+
+    /// The server services are these from now on. Connections that are open live on.
+    pub(crate) fn set_services(&self, services: &[Service]) {
+        self.shared.targets.set(services.to_vec());
+        let catalogue = services.iter().map(Service::catalogue_entry).collect();
+        (self.shared.hub).with(|machine, _| machine.set_services(catalogue));
+    }
+
+    /// Its connections are reset. The daemon is told when that is done.
+    pub(crate) fn end(&self, refused: Option<RefusedCode>) {
+        self.shared.hub.with(|machine, _| machine.end(refused));
     }
 
     pub(crate) fn client_services(&self) -> Vec<ClientServiceStatus> {

@@ -1,5 +1,6 @@
 //! Bounds that an honest other side does not reach: one machine alone, fed by hand.
 
+use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -7,10 +8,12 @@ use handover_proto::session::{
     Close, Cnapt, Event, NetworkId, Output, Phase, Procedure, Snapt, SnaptOptions, SnaptPhase,
     Timer, bound,
 };
-use handover_proto::stream::{CreditPool, INITIAL_LIMIT, PeerMisbehaved, STREAMS, Streams};
+use handover_proto::stream::{
+    CreditPool, INITIAL_LIMIT, PeerMisbehaved, STREAMS, Streams, Transmit,
+};
 use handover_proto::wire::{
-    Attach, Attached, CatalogueEntry, ClosedOld, Frame, Hello, RefusedCode, Renew, Request, Role,
-    VERSION,
+    Attach, Attached, CatalogueEntry, ClosedOld, Decoder, Frame, Hello, Item, RefusedCode, Renew,
+    Request, Role, VERSION,
 };
 use handover_proto::{CnaptId, ConduitId, Instance, Instant, LinkNumber, Side, StreamId};
 use handover_sim::{request, service};
@@ -446,6 +449,86 @@ fn only_a_port_of_the_service_is_connected_to() -> Result<(), PeerMisbehaved> {
     }
     assert_eq!(connected, [8000, 8001]);
     Ok(())
+}
+
+#[test]
+fn services_that_change_are_told_at_once_and_streams_of_one_that_went_live_on()
+-> Result<(), PeerMisbehaved> {
+    let mut snapt = snapt_with(vec![service()]);
+    attach(&mut snapt, CONTROL, 1)?;
+    move_to(&mut snapt, CONTROL, 1)?;
+    let open = |index| Frame::Open {
+        stream: StreamId::new(Side::Cnapt, index),
+        floor: 0,
+        request: request(),
+    };
+    snapt.handle_frame(CONTROL, &open(0), at(1))?;
+    sent(&mut snapt);
+    let other = CatalogueEntry {
+        name: "other".to_owned(),
+        ..service()
+    };
+    snapt.set_services(vec![other.clone()]);
+    snapt.handle_frame(CONTROL, &open(1), at(2))?;
+    let catalogues = sent(&mut snapt).into_iter().filter_map(|frame| {
+        if let Frame::Attached(attached) = frame {
+            Some(attached.services)
+        } else {
+            None
+        }
+    });
+    assert_eq!(catalogues.collect::<Vec<_>>(), [vec![other]]);
+    assert_eq!(snapt.streams().len(), 1, "the first, and not the second");
+    Ok(())
+}
+
+#[test]
+fn a_client_whose_key_is_removed_is_told_and_its_session_ends() -> Result<(), PeerMisbehaved> {
+    let mut snapt = snapt();
+    attach(&mut snapt, CONTROL, 1)?;
+    move_to(&mut snapt, CONTROL, 1)?;
+    sent(&mut snapt);
+    snapt.end(Some(RefusedCode::Revoked));
+    snapt.end(None);
+    assert_eq!(snapt.phase(), SnaptPhase::Released);
+    let outputs = snapt_outputs(&mut snapt);
+    let released = |output: &&Output| matches!(output, Output::Event(Event::Released { .. }));
+    assert_eq!(outputs.iter().filter(released).count(), 1);
+    let last = outputs.into_iter().find_map(|output| {
+        if let Output::Close { conduit, how, rest } = output {
+            Some((conduit, how, frames(&rest)))
+        } else {
+            None
+        }
+    });
+    let refused = Frame::Refused {
+        code: RefusedCode::Revoked,
+    };
+    assert_eq!(last, Some((CONTROL, Close::Drain, vec![refused])));
+    Ok(())
+}
+
+/// What the machine has for its control channel.
+fn sent(snapt: &mut Snapt) -> Vec<Frame> {
+    let mut out = Transmit::default();
+    snapt.streams_mut().transmit(CONTROL, at(3), &mut out);
+    let mut slices = [IoSlice::new(&[]); 8];
+    let count = out.slices(&mut slices);
+    let bytes: Vec<u8> = slices[..count]
+        .iter()
+        .flat_map(|slice| slice.to_vec())
+        .collect();
+    frames(&bytes)
+}
+
+fn frames(mut bytes: &[u8]) -> Vec<Frame> {
+    let mut decoder = Decoder::default();
+    std::iter::from_fn(|| decoder.next(&mut bytes).ok().flatten())
+        .filter_map(|item| match item {
+            Item::Frame(frame) => Some(frame),
+            Item::Data { .. } => None,
+        })
+        .collect()
 }
 
 #[test]

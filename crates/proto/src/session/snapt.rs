@@ -203,6 +203,34 @@ impl Snapt {
         self.timers.armed().chain(streams).collect()
     }
 
+    // === What the administrator changes ===
+
+    /// The server services are these from now on. The CNAPT is told at once; streams that are open live
+    /// on, those of a service that is gone too.
+    pub fn set_services(&mut self, services: Vec<CatalogueEntry>) {
+        self.streams.set_services(&services);
+        self.options.services = services;
+        let attached = self.links.iter().filter(|(_, one)| one.link.attached);
+        let attached: Vec<ConduitId> = attached.map(|(control, _)| *control).collect();
+        for control in attached {
+            let frame = Frame::Attached(self.attached());
+            self.streams.push_frame(control, frame);
+        }
+    }
+
+    /// The session is over. With `refused` the CNAPT is told why, and does not come back at once.
+    pub fn end(&mut self, refused: Option<RefusedCode>) {
+        if self.phase == SnaptPhase::Released {
+            return;
+        }
+        if let Some(code) = refused {
+            for control in self.links.keys() {
+                self.streams.push_frame(*control, Frame::Refused { code });
+            }
+        }
+        self.release(false);
+    }
+
     // === The shell's reports ===
 
     /// A conduit of this CNAPT is there, and its first frame.
@@ -575,20 +603,13 @@ impl Snapt {
         };
         link.link.attached = true;
         link.link.heard(now);
-        let attached = Attached {
-            snapt: self.options.instance,
-            session: self.options.session,
-            virtual_ip: self.options.virtual_ip,
-            initial_limit: self.streams.initial_limit(),
-            streams: STREAMS,
-            services: self.options.services.clone(),
-        };
         link.limits = (attach.initial_limit, attach.streams);
         link.services.clone_from(&attach.services);
         link.knows_session =
             (attach.snapt, attach.session) == (self.options.instance, self.options.session);
         let instance = link.instance;
-        self.streams.push_frame(control, Frame::Attached(attached));
+        let attached = Frame::Attached(self.attached());
+        self.streams.push_frame(control, attached);
         if self.phase == SnaptPhase::New && self.streams.bugs.has(Bug::AttachMakesCurrent) {
             self.take_over(instance);
             self.number = 1;
@@ -596,6 +617,17 @@ impl Snapt {
         }
         self.accept_held();
         Ok(())
+    }
+
+    fn attached(&self) -> Attached {
+        Attached {
+            snapt: self.options.instance,
+            session: self.options.session,
+            virtual_ip: self.options.virtual_ip,
+            initial_limit: self.streams.initial_limit(),
+            streams: STREAMS,
+            services: self.options.services.clone(),
+        }
     }
 
     /// A new instance of the CNAPT has given its first order: everything of the old one ends before

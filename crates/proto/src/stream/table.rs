@@ -141,11 +141,7 @@ impl Streams {
             next_index: 0,
             opened_here: 0,
             seen: Seen::default(),
-            services: services
-                .iter()
-                .filter(|service| service.protocol == TransportProtocol::Tcp)
-                .map(|service| (service.name.clone(), service.ports.clone()))
-                .collect(),
+            services: connection_oriented(services),
             begin_with: InitialCredit {
                 given: u64::from(pool.initial_limit()),
                 taken: u64::from(pool.initial_limit()),
@@ -157,6 +153,11 @@ impl Streams {
             spare: Spare::default(),
             bugs: Bugs::default(),
         }
+    }
+
+    /// The peer may open streams to these services from now on; those that are open live on.
+    pub(crate) fn set_services(&mut self, services: &[CatalogueEntry]) {
+        self.services = connection_oriented(services);
     }
 
     /// Leaves something out, for a check of the checks; before the first stream.
@@ -1198,4 +1199,12 @@ impl Streams {
     pub(crate) fn settled_gap(&self, now: Instant) -> Option<Option<Duration>> {
         self.gap.is_settled(now).then(|| self.gap.longest())
     }
+}
+
+fn connection_oriented(services: &[CatalogueEntry]) -> BTreeMap<String, RangeInclusive<u16>> {
+    services
+        .iter()
+        .filter(|service| service.protocol == TransportProtocol::Tcp)
+        .map(|service| (service.name.clone(), service.ports.clone()))
+        .collect()
 }

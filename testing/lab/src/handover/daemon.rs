@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use handover_sandbox::Namespace;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::START_LIMIT;
@@ -86,6 +87,18 @@ impl Daemon {
         self.program.kill()?;
         self.program = self.launch.run(namespace)?;
         Ok(())
+    }
+
+    /// Changes its configuration and lets it read that again. Nobody waits.
+    pub fn reload(&self, change: impl FnOnce(String) -> String) -> Result<()> {
+        let file = self.launch.file("toml");
+        fs::write(&file, change(fs::read_to_string(&file)?))?;
+        self.program.signal(Signal::SIGHUP)
+    }
+
+    /// `handover services --json`.
+    pub fn services(&self) -> Result<Value> {
+        self.json(&["services"])
     }
 
     /// `handover status --json`.

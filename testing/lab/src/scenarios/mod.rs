@@ -28,6 +28,7 @@ mod refused_target;
 mod resets;
 mod same_network;
 mod server_first;
+mod services_change;
 mod sky;
 mod still_reader;
 mod stopped;
@@ -232,6 +233,12 @@ pub const ALL: &[Scenario] = &[
         about: "a server application is told the address that its client has on the network",
         needs: &true_origin::NEEDS,
         run: true_origin::run,
+    },
+    Scenario {
+        name: "services_change",
+        about: "the server takes a service away and adds one; a connection of the first lives on",
+        needs: &[Facility::Tun],
+        run: services_change::run,
     },
     Scenario {
         name: "orders",
