@@ -42,7 +42,7 @@ impl ClientServices {
             Err(error) => {
                 warn!(client = %client.name, %virtual_ip,
                     "this host does not have the virtual IP and may not add it ({error}): \
-                     give the server CAP_NET_ADMIN, or run `ip route add local <virtual_ips> dev lo`");
+                     give the server CAP_NET_ADMIN, or run `{}`", remedy(virtual_ip));
                 None
             }
         };
@@ -149,5 +149,13 @@ pub(crate) const fn protocol(protocol: TransportProtocol) -> Protocol {
     match protocol {
         TransportProtocol::Tcp => Protocol::Tcp,
         TransportProtocol::Udp => Protocol::Udp,
+    }
+}
+
+/// How an administrator gives the host a virtual IP. A local route for a whole IPv6 range does not permit to bind.
+fn remedy(virtual_ip: IpAddr) -> String {
+    match virtual_ip {
+        IpAddr::V4(_) => "ip route add local <virtual_ips> dev lo".to_owned(),
+        IpAddr::V6(_) => format!("ip address add {virtual_ip} dev lo"),
     }
 }
