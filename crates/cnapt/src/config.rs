@@ -37,6 +37,8 @@ pub struct Config {
     pub notify: Option<String>,
     /// How long a hook may take before it is killed.
     pub hook_timeout: Duration,
+    /// How long a flow lives on which nothing moves, in whole seconds.
+    pub flow_idle: Duration,
     /// The networks in order of preference; empty: every usable interface is one, named after itself.
     pub networks: Vec<NetworkConfig>,
     /// Services of applications on the device, for applications at the server (R5). Names differ, and ports of

@@ -147,7 +147,8 @@ impl Daemon {
         let id = CnaptId(config.key.public_key().id());
         let offers = config.services.iter().map(Service::catalogue_entry);
         let offers: Vec<CatalogueEntry> = offers.collect();
-        let streams = Streams::new(Side::Cnapt, &offers, CreditPool::default());
+        let mut streams = Streams::new(Side::Cnapt, &offers, CreditPool::default());
+        streams.flows_mut().set_idle(config.flow_idle);
         let instance = Instance(handover_carrier::random_u64());
         let (hub, outputs) = Hub::new(Cnapt::new(id, instance, offers, streams), now);
         let targets = Targets::new("client application".into(), config.services.clone(), None);
@@ -294,7 +295,12 @@ impl Daemon {
                     async move { targets.connect(&hub, stream, request, server).await };
                 self.hub.spawn(connecting);
             }
+            Output::ConnectFlow { flow, request } => {
+                self.targets.connect_flow(&self.hub, flow, &request);
+            }
             Output::Offer { .. }
+            | Output::Deliver { .. }
+            | Output::EndFlow(_)
             | Output::Wake(_)
             | Output::Look(_)
             | Output::Reset { .. }
@@ -696,15 +702,18 @@ impl Daemon {
     }
 
     fn status(&self) -> ClientStatus {
-        let (phase, searching, streams, buffered) = self.hub.with(|machine, _| {
+        let (phase, searching, streams, flows, dropped, buffered) = self.hub.with(|machine, _| {
             let streams = machine.streams();
             (
                 machine.phase(),
                 machine.is_searching(),
                 streams.len(),
+                streams.flows().len(),
+                streams.flows().dropped(),
                 streams.buffered(),
             )
         });
+        let by_reason = dropped.by_reason();
         let network = self.current().map(|id| self.networks.name(id));
         let refused = self.refused.map(describe);
         let unreached = || {
@@ -722,7 +731,10 @@ impl Daemon {
             }),
             network,
             streams: streams as u64,
-            flows: 0,
+            flows: flows as u64,
+            datagrams_dropped: (by_reason.into_iter())
+                .map(|(reason, count)| (reason.to_owned(), count))
+                .collect(),
             switches: self.history.entries(),
             virtual_ip: self.virtual_ip,
             server: self.link.as_ref().map(|(_, path)| path.server),

@@ -3,6 +3,7 @@
 //! These types are the JSON of `--json`: names and values here are fixed once they are out, and fields are only added.
 //! A value that is not known is `null`, never missing.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
@@ -37,6 +38,8 @@ pub struct ClientStatus {
     pub streams: u64,
     /// UDP associations of applications that are open.
     pub flows: u64,
+    /// Datagrams of applications that came to nothing in this module, by reason.
+    pub datagrams_dropped: BTreeMap<String, u64>,
     /// The switches so far, oldest first; the oldest are forgotten.
     pub switches: Vec<SwitchEntry>,
     /// The address of this CNAPT at the server, for client services.
@@ -267,6 +270,8 @@ pub struct ServerClient {
     pub streams: u64,
     /// UDP associations of applications that are open.
     pub flows: u64,
+    /// Datagrams of applications that came to nothing in this module, by reason.
+    pub datagrams_dropped: BTreeMap<String, u64>,
 }
 
 /// How a client's session stands at the SNAPT.
@@ -478,6 +483,7 @@ mod tests {
             carrier: None,
             streams: 3,
             flows: 0,
+            datagrams_dropped: BTreeMap::new(),
             switches: vec![entry()],
             virtual_ip: None,
             server: None,
@@ -525,6 +531,7 @@ mod tests {
                 virtual_ip: Some("127.77.0.10".parse().unwrap()),
                 streams: 2,
                 flows: 1,
+                datagrams_dropped: BTreeMap::from([("late".into(), 3)]),
             }],
             listen: vec!["0.0.0.0:7400".parse().unwrap()],
             turned_away: TurnedAway {
@@ -550,6 +557,7 @@ mod tests {
                 "virtual_ip": "127.77.0.10",
                 "streams": 2,
                 "flows": 1,
+                "datagrams_dropped": { "late": 3 },
             })
         );
         assert_eq!(serde_json::from_value::<Status>(json).unwrap(), status);

@@ -14,9 +14,11 @@ mod service;
 mod tests;
 
 use std::path::Path;
+use std::time::Duration;
 
 use handover_carrier::{ParsePublicKeyError, PrivateKey, PublicKey};
 use handover_control::Environment;
+use handover_proto::flow::DEFAULT_FLOW_IDLE;
 
 pub(crate) use document::ConfigError;
 
@@ -43,6 +45,20 @@ fn public_key(value: &Value<'_>) -> Result<PublicKey, ConfigError> {
     let text = value.text("the public key of the other side, in quotes")?;
     text.parse()
         .map_err(|error: ParsePublicKeyError| value.error(error))
+}
+
+/// How long a flow lives on which nothing moves.
+fn flow_idle(value: Option<Value<'_>>) -> Result<Duration, ConfigError> {
+    let Some(value) = value else {
+        return Ok(DEFAULT_FLOW_IDLE);
+    };
+    let expected = "a time in whole seconds, such as \"2m\" or \"30s\"";
+    let idle: Duration = value.parse_as::<humantime::Duration>(expected)?.into();
+    // It travels in 32 bits.
+    if idle.subsec_nanos() != 0 || !(1..=u64::from(u32::MAX)).contains(&idle.as_secs()) {
+        return Err(value.error(format!("expected {expected}")));
+    }
+    Ok(idle)
 }
 
 fn private_key(value: &Value<'_>) -> Result<PrivateKey, ConfigError> {

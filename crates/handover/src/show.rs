@@ -96,6 +96,9 @@ fn client(status: &ClientStatus) -> String {
         .row(property("server", or_dash(status.server)))
         .row(property("carrier", or_dash(status.carrier)))
         .row(property("traffic", traffic))
+        .rows(&dropped(&status.datagrams_dropped), |text| {
+            property("dropped", text)
+        })
         .row(property("virtual IP", or_dash(status.virtual_ip)))
         .row(property("CNAPT ID", &status.cnapt_id))
         .rows(&status.error, |error| property("error", error))
@@ -180,6 +183,15 @@ fn switches<'a>(entries: impl IntoIterator<Item = &'a SwitchEntry>) -> Table {
             entry.outcome.to_string(),
         ]
     })
+}
+
+/// None if nothing was.
+fn dropped(by_reason: &BTreeMap<String, u64>) -> Option<String> {
+    let some = by_reason.iter().filter(|(_, count)| **count > 0);
+    let reasons: Vec<String> = some
+        .map(|(reason, count)| format!("{count} datagrams {}", reason.replace('_', " ")))
+        .collect();
+    (!reasons.is_empty()).then(|| reasons.join(", "))
 }
 
 fn service(service: &ServiceStatus) -> [String; 5] {
@@ -311,7 +323,8 @@ mod tests {
             last_network: Some("lte".into()),
             carrier: Some(Carrier::Tls),
             streams: 3,
-            flows: 0,
+            flows: 2,
+            datagrams_dropped: BTreeMap::from([("expired".into(), 4), ("late".into(), 0)]),
             switches: vec![entry()],
             virtual_ip: None,
             server: Some("192.0.2.1:7400".parse().unwrap()),
@@ -336,7 +349,8 @@ network     lte
 address     10.2.0.2
 server      192.0.2.1:7400
 carrier     tls
-traffic     3 streams, 0 flows, 17 bytes not acknowledged
+traffic     3 streams, 2 flows, 17 bytes not acknowledged
+dropped     4 datagrams expired
 virtual IP  -
 CNAPT ID    3f2a
 
@@ -359,6 +373,7 @@ SWITCH  STARTED                   KIND        PROCEDURE  FROM             TO    
             carrier: None,
             streams: 0,
             flows: 0,
+            datagrams_dropped: BTreeMap::from([("late".into(), 0)]),
             switches: Vec::new(),
             virtual_ip: None,
             server: None,
@@ -382,6 +397,7 @@ SWITCH  STARTED                   KIND        PROCEDURE  FROM             TO    
                 virtual_ip: None,
                 streams: 12,
                 flows: 0,
+                datagrams_dropped: BTreeMap::new(),
             }],
             listen: vec!["0.0.0.0:7400".parse().unwrap()],
             turned_away: TurnedAway {

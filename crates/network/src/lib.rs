@@ -25,5 +25,5 @@ pub use descriptors::{ensure_spare_descriptors, raise_descriptor_limit};
 pub use interface::{Interface, Kind};
 pub use local_address::LocalAddress;
 pub use snapshot::{Route, Snapshot, Unusable};
-pub use socket::{bound_tcp_socket, tcp_listener};
+pub use socket::{bound_tcp_socket, bound_udp_socket, connected_udp_socket, tcp_listener};
 pub use watch::Watch;

@@ -1,11 +1,11 @@
 //! Sockets that stay on one network, and listeners for several.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use nix::sys::socket::{setsockopt, sockopt};
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpSocket};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::{TcpListener, TcpSocket, UdpSocket};
 
 /// A TCP socket, not yet connected, that sends through `interface` only and from `source` only.
 ///
@@ -56,11 +56,45 @@ pub fn tcp_listener(address: SocketAddr, all: &[SocketAddr]) -> io::Result<TcpLi
 
 /// How many connections may wait to be accepted: as in tokio's own listeners.
 const BACKLOG: i32 = 1024;
+/// What a UDP socket may hold in the kernel: a burst of the largest datagrams. The kernel's own limit
+/// (`net.core.rmem_max`) may be lower, and then holds.
+const DATAGRAM_BUFFER_BYTES: usize = 1024 * 1024;
+
+/// A UDP socket that takes what is sent to `address`.
+///
+/// # Errors
+///
+/// If the address is not there, or the port is taken.
+pub fn bound_udp_socket(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
+    socket.set_nonblocking(true)?;
+    socket.set_recv_buffer_size(DATAGRAM_BUFFER_BYTES)?;
+    socket.set_send_buffer_size(DATAGRAM_BUFFER_BYTES)?;
+    socket.bind(&address.into())?;
+    UdpSocket::from_std(socket.into())
+}
+
+/// A UDP socket that speaks with `target` only, from `source` if there is one.
+///
+/// # Errors
+///
+/// If the source is not there, the target has no route, or no descriptor is left.
+pub fn connected_udp_socket(source: Option<IpAddr>, target: SocketAddr) -> io::Result<UdpSocket> {
+    let any = match target {
+        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let socket = bound_udp_socket(SocketAddr::new(source.unwrap_or(any), 0))?;
+    SockRef::from(&socket).connect(&target.into())?;
+    Ok(socket)
+}
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use tokio::net::TcpListener;
 
     use super::*;
@@ -77,6 +111,24 @@ mod tests {
             assert_eq!(peer, connected.unwrap().local_addr().unwrap());
             assert_eq!(peer.ip(), source);
         }
+    }
+
+    #[tokio::test]
+    async fn a_connected_udp_socket_speaks_with_its_target_only_and_from_its_source() {
+        let target = bound_udp_socket((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let stranger = bound_udp_socket((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let source = IpAddr::from([127, 0, 0, 9]);
+        let address = target.local_addr().unwrap();
+        let socket = connected_udp_socket(Some(source), address).unwrap();
+        socket.send(b"question").await.unwrap();
+        let mut buffer = [0; 16];
+        let (_, peer) = target.recv_from(&mut buffer).await.unwrap();
+        assert_eq!(peer, socket.local_addr().unwrap());
+        assert_eq!(peer.ip(), source);
+        stranger.send_to(b"intrusion", peer).await.unwrap();
+        target.send_to(b"answer", peer).await.unwrap();
+        let length = socket.recv(&mut buffer).await.unwrap();
+        assert_eq!(&buffer[..length], b"answer");
     }
 
     #[tokio::test]

@@ -9,11 +9,13 @@
 //! | [`bug`] | rules left out on purpose, for the checks of the checks |
 //! | [`wire`] | every frame, its bytes, and the incremental decoder |
 //! | [`stream`] | one application connection: offsets, credit, replay, ends; and the table of them |
+//! | [`flow`] | one UDP association of an application: numbers, buffer, idle time; and the table of them |
 //! | [`session`] | the two session machines, [`session::Cnapt`] and [`session::Snapt`]: the spec's steps |
 //! | [`step`] | the 97 steps of the spec and the trail that a machine leaves |
 //! | [`time`] | time as an argument |
 
 pub mod bug;
+pub mod flow;
 pub mod session;
 pub mod step;
 mod step_text;
@@ -21,6 +23,7 @@ pub mod stream;
 pub mod time;
 pub mod wire;
 
+use stream::ServiceKind;
 pub use time::Instant;
 
 /// Names a conduit within one process. The shell numbers its conduits and never reuses a number.
@@ -100,5 +103,37 @@ impl std::fmt::Display for StreamId {
             Side::Snapt => 's',
         };
         write!(formatter, "{side}{}", self.index())
+    }
+}
+
+/// Names a flow in a session, as [`StreamId`] names a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlowId(pub u64);
+
+impl FlowId {
+    /// The `index`-th flow that `opener` opens.
+    pub const fn new(opener: Side, index: u64) -> Self {
+        Self(StreamId::new(opener, index).0)
+    }
+
+    /// Who opened it.
+    pub const fn opener(self) -> Side {
+        StreamId(self.0).opener()
+    }
+
+    /// The opener's counter.
+    pub const fn index(self) -> u64 {
+        StreamId(self.0).index()
+    }
+
+    /// Whose service it uses.
+    pub const fn kind(self) -> ServiceKind {
+        ServiceKind::opened_at(self.opener())
+    }
+}
+
+impl std::fmt::Display for FlowId {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        StreamId(self.0).fmt(formatter)
     }
 }

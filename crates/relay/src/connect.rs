@@ -6,11 +6,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use handover_network::{bound_tcp_socket, ensure_spare_descriptors, now};
-use handover_proto::StreamId;
+use handover_network::{bound_tcp_socket, connected_udp_socket, ensure_spare_descriptors, now};
 use handover_proto::stream::code;
 use handover_proto::wire::Request;
-use tokio::net::{TcpSocket, TcpStream};
+use handover_proto::{FlowId, StreamId};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
@@ -82,6 +82,22 @@ impl Targets {
         services.iter().find(|one| one.name == name).cloned()
     }
 
+    /// Serves `flow` by a socket to the application that `request` asks for; it is over if there can be none.
+    pub fn connect_flow<S: Session>(&self, hub: &Arc<Hub<S>>, flow: FlowId, request: &Request) {
+        let service = self.find(&request.service);
+        let target = service.map(|service| service.target_of(request.port));
+        let socket = target.map(|target| {
+            socket_to(target, self.source)
+                .inspect_err(|error| self.warn(&request.service, target, error))
+        });
+        match socket {
+            Some(Ok(socket)) => hub.spawn_flow(flow, socket),
+            Some(Err(_)) | None => {
+                hub.with(|machine, _| machine.streams_mut().flows_mut().unreachable(flow));
+            }
+        }
+    }
+
     fn warn(&self, service: &str, target: SocketAddr, error: &io::Error) {
         let mut failures = lock(&self.failures);
         let of_service = failures.entry(service.to_owned()).or_default();
@@ -98,11 +114,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// From `source`, if the target can answer to it, so that the application can tell clients apart and
 /// connect back; from wherever the system likes if that address is not there.
 async fn connect(target: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
-    let answers = |source: &IpAddr| {
-        let reaches = target.ip().is_loopback() || !source.is_loopback();
-        reaches && target.is_ipv4() == source.is_ipv4()
-    };
-    if let Some(source) = source.filter(answers) {
+    if let Some(source) = source.filter(|source| answers(target, *source)) {
         match bound_tcp_socket(None, source) {
             Ok(socket) => {
                 ensure_spare_descriptors(&socket)?;
@@ -117,4 +129,21 @@ async fn connect(target: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpSt
     }?;
     ensure_spare_descriptors(&socket)?;
     socket.connect(target).await
+}
+
+/// The same for datagrams.
+fn socket_to(target: SocketAddr, source: Option<IpAddr>) -> io::Result<UdpSocket> {
+    let source = source.filter(|source| answers(target, *source));
+    let socket = connected_udp_socket(source, target).or_else(|error| {
+        debug!(?source, "cannot send from it: {error}");
+        connected_udp_socket(None, target)
+    })?;
+    ensure_spare_descriptors(&socket)?;
+    Ok(socket)
+}
+
+/// Whether the target can answer to this source.
+const fn answers(target: SocketAddr, source: IpAddr) -> bool {
+    let reaches = target.ip().is_loopback() || !source.is_loopback();
+    reaches && target.is_ipv4() == source.is_ipv4()
 }

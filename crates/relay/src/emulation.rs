@@ -10,13 +10,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use handover_network::{ensure_spare_descriptors, now};
+use handover_network::{bound_udp_socket, ensure_spare_descriptors, now};
 use handover_proto::wire::{CatalogueEntry, Request, TransportProtocol};
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
+use crate::flow::serve_datagrams;
 use crate::hub::{Hub, Session};
 use crate::seldom::Seldom;
 
@@ -49,11 +50,14 @@ impl Drop for EmulationSocket {
     }
 }
 
+/// The same port of one address may serve both protocols.
+type Place = (TransportProtocol, u16, IpAddr);
+
 /// One for each port of a service and address to bind to.
 #[derive(Debug)]
 pub struct EmulationSockets<S> {
     bind: Vec<IpAddr>,
-    sockets: BTreeMap<(u16, IpAddr), EmulationSocket>,
+    sockets: BTreeMap<Place, EmulationSocket>,
     hub: Arc<Hub<S>>,
 }
 
@@ -69,7 +73,7 @@ impl<S: Session> EmulationSockets<S> {
 
     /// The other side's services are these now.
     pub fn set(&mut self, services: &[CatalogueEntry]) {
-        self.sockets.retain(|(port, _), one| {
+        self.sockets.retain(|(_, port, _), one| {
             let same = |service: &&CatalogueEntry| {
                 (&service.name, service.protocol) == (&one.service.name, one.service.protocol)
                     && service.ports.contains(port)
@@ -80,10 +84,7 @@ impl<S: Session> EmulationSockets<S> {
             one.service.clone_from(service);
             true
         });
-        for service in services
-            .iter()
-            .filter(|one| one.protocol == TransportProtocol::Tcp)
-        {
+        for service in services {
             for key in self.places(service) {
                 if !self.sockets.contains_key(&key) {
                     let socket = self.listen(service.clone(), key);
@@ -98,7 +99,7 @@ impl<S: Session> EmulationSockets<S> {
 
     /// Tries again what could not be listened on. Says whether anything is still missing.
     pub fn retry(&mut self) -> bool {
-        let failed: Vec<(u16, IpAddr)> = self
+        let failed: Vec<Place> = self
             .sockets
             .iter()
             .filter(|(_, one)| one.task.is_err())
@@ -123,21 +124,25 @@ impl<S: Session> EmulationSockets<S> {
         self.sockets.values()
     }
 
-    fn places(&self, service: &CatalogueEntry) -> Vec<(u16, IpAddr)> {
-        let ports = service.ports.clone();
-        ports
-            .flat_map(|port| self.bind.iter().map(move |address| (port, *address)))
-            .collect()
+    fn places(&self, service: &CatalogueEntry) -> Vec<Place> {
+        let (protocol, ports) = (service.protocol, service.ports.clone());
+        let on = |port| (self.bind.iter()).map(move |address| (protocol, port, *address));
+        ports.flat_map(on).collect()
     }
 
-    fn listen(&self, service: CatalogueEntry, (port, address): (u16, IpAddr)) -> EmulationSocket {
-        let address = SocketAddr::new(address, port);
-        let task = bind(address).map(|listener| {
-            info!(service = %service.name, %address, "listening");
-            let hub = Arc::clone(&self.hub);
-            self.hub
-                .spawn(accept(listener, service.name.clone(), port, hub))
-        });
+    fn listen(&self, service: CatalogueEntry, (protocol, port, ip): Place) -> EmulationSocket {
+        let address = SocketAddr::new(ip, port);
+        let (name, hub) = (service.name.clone(), Arc::clone(&self.hub));
+        let task = match protocol {
+            TransportProtocol::Tcp => {
+                bind(address).map(|listener| self.hub.spawn(accept(listener, name, port, hub)))
+            }
+            TransportProtocol::Udp => bound_udp_socket(address)
+                .map(|socket| self.hub.spawn(serve_datagrams(socket, address, name, hub))),
+        };
+        if task.is_ok() {
+            info!(service = %service.name, %address, ?protocol, "listening");
+        }
         EmulationSocket {
             service,
             address,

@@ -9,9 +9,10 @@ use bytes::Bytes;
 use handover_proto::session::{Close, Cnapt, Output, Snapt};
 use handover_proto::stream::{PeerMisbehaved, Streams, code};
 use handover_proto::wire::Frame;
-use handover_proto::{ConduitId, Instant, StreamId};
+use handover_proto::{ConduitId, FlowId, Instant, StreamId};
 use tokio::sync::{Notify, mpsc};
 
+use crate::flow::{Errand, Exit};
 use crate::writer::Writer;
 
 /// What the data path needs of a session machine; both have it.
@@ -109,6 +110,9 @@ pub(crate) struct Core<S> {
     pub(crate) machine: S,
     pub(crate) conduits: HashMap<ConduitId, ConduitState>,
     pub(crate) applications: HashMap<StreamId, ApplicationState>,
+    pub(crate) exits: HashMap<FlowId, Exit>,
+    /// What waits for the lock to be released.
+    errands: Vec<Errand>,
     armed: Option<Instant>,
 }
 
@@ -134,6 +138,8 @@ impl<S: Session> Hub<S> {
             machine,
             conduits: HashMap::new(),
             applications: HashMap::new(),
+            exits: HashMap::new(),
+            errands: Vec::new(),
             armed: None,
         };
         let hub = Self {
@@ -169,6 +175,9 @@ impl<S: Session> Hub<S> {
             }
             core.wake_application(stream);
         }
+        let exits = std::mem::take(&mut core.exits);
+        drop(core);
+        drop(exits);
     }
 
     /// A name for a new conduit.
@@ -216,7 +225,26 @@ impl<S: Session> Hub<S> {
             core.armed = Some(next);
             self.timer.notify_one();
         }
+        let errands = std::mem::take(&mut core.errands);
+        drop(core);
+        self.run(errands);
         result
+    }
+
+    /// Does for the flows what must not be done under the lock.
+    fn run(&self, errands: Vec<Errand>) {
+        let mut undelivered = 0;
+        for errand in errands {
+            match errand {
+                Errand::Deliver(delivery) => undelivered += u64::from(!delivery.send()),
+                Errand::LetGo(exit) => drop(exit),
+            }
+        }
+        if undelivered > 0 {
+            let mut core = self.lock();
+            let flows = core.machine.streams_mut().flows_mut();
+            flows.undelivered(undelivered);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Core<S>> {
@@ -251,7 +279,13 @@ impl<S: Session> Core<S> {
                     }
                     self.wake_conduit(conduit);
                 }
+                Output::Deliver { flow, payload } => match self.exits.get(&flow) {
+                    Some(exit) => self.errands.push(Errand::Deliver(exit.delivery(payload))),
+                    None => self.machine.streams_mut().flows_mut().undelivered(1),
+                },
+                Output::EndFlow(flow) => self.let_go(flow),
                 Output::Connect { .. }
+                | Output::ConnectFlow { .. }
                 | Output::Offer { .. }
                 | Output::DialLink { .. }
                 | Output::DialConduit { .. }
@@ -265,6 +299,12 @@ impl<S: Session> Core<S> {
                     drop(outputs.send(output));
                 }
             }
+        }
+    }
+
+    pub(crate) fn let_go(&mut self, flow: FlowId) {
+        if let Some(exit) = self.exits.remove(&flow) {
+            self.errands.push(Errand::LetGo(exit));
         }
     }
 

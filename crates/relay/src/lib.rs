@@ -2,12 +2,14 @@
 //!
 //! A session's machine and its streams live in a [`Hub`], behind one lock that is never held across a
 //! system call. Payloads change hands by reference under it; copied are only bytes that an
-//! application's socket does not take at once. Three kinds of task come to it:
+//! application's socket does not take at once. Four kinds of task come to it:
 //!
 //! - a *conduit task* owns one TLS connection. It reads frames, writes the bytes that are in order
 //!   straight to the application's socket, and sends what the streams have for this conduit.
 //! - an *application task* owns the reading half of one application's connection, and delivers what
 //!   could not be written at once.
+//! - an *emulation socket's task* takes datagrams of applications in, and each flow that the other module opened
+//!   has a task that reads the answers. Datagrams go out to applications from the conduit tasks.
 //! - the module's *session task* dials, accepts, listens and answers the user. No byte of a stream
 //!   passes it.
 //!
@@ -20,6 +22,7 @@ mod conduit;
 mod connect;
 mod contained;
 mod emulation;
+mod flow;
 mod hub;
 mod read_buffer;
 mod seldom;

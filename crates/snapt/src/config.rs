@@ -27,6 +27,8 @@ pub struct Config {
     pub control: PathBuf,
     /// How long the session of a silent client is kept (R13).
     pub switch_timeout: Duration,
+    /// How long a flow lives on which nothing moves, in whole seconds.
+    pub flow_idle: Duration,
     /// Where clients that have no virtual IP of their own get one from.
     pub virtual_ips: Prefix,
     /// Who may attach. Names, keys and virtual IPs differ.

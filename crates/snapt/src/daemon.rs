@@ -217,6 +217,7 @@ impl Daemon {
             virtual_ip,
             services: catalogue(&self.config.services),
             switch_timeout: self.config.switch_timeout,
+            flow_idle: self.config.flow_idle,
         };
         Session::start(
             client.clone(),

@@ -118,10 +118,12 @@ impl Session {
     }
 
     pub(crate) fn status(&self) -> ServerClient {
-        let (phase, streams) = self
-            .shared
-            .hub
-            .with(|machine, _| (machine.phase(), machine.streams().len()));
+        let (phase, streams, flows, dropped) = self.shared.hub.with(|machine, _| {
+            let streams = machine.streams();
+            let flows = streams.flows();
+            (machine.phase(), streams.len(), flows.len(), flows.dropped())
+        });
+        let by_reason = dropped.by_reason();
         let address = *lock(&self.shared.address);
         ServerClient {
             cnapt_id: handover_proto::CnaptId(self.shared.client.key.id()).to_string(),
@@ -139,7 +141,10 @@ impl Session {
             address: address.map(|address| address.ip().to_canonical()),
             virtual_ip: Some(self.shared.virtual_ip),
             streams: streams as u64,
-            flows: 0,
+            flows: flows as u64,
+            datagrams_dropped: (by_reason.into_iter())
+                .map(|(reason, count)| (reason.to_owned(), count))
+                .collect(),
         }
     }
 }
@@ -193,6 +198,9 @@ async fn work(
                     async move { targets.connect(&hub, stream, request, device).await };
                 shared.hub.spawn(connecting);
             }
+            Output::ConnectFlow { flow, request } => {
+                shared.targets.connect_flow(&shared.hub, flow, &request);
+            }
             Output::Event(event) => {
                 let over = matches!(event, Event::Released { .. });
                 shared.tell(event);
@@ -210,6 +218,8 @@ async fn work(
             | Output::Look(_)
             | Output::Reset { .. }
             | Output::Close { .. }
+            | Output::Deliver { .. }
+            | Output::EndFlow(_)
             | Output::DialLink { .. }
             | Output::DialConduit { .. }
             | Output::SuspendDecision
@@ -293,6 +303,7 @@ mod tests {
             virtual_ip: IpAddr::from([127, 77, 0, 1]),
             services: Vec::new(),
             switch_timeout: LIMIT,
+            flow_idle: LIMIT,
         };
         let (released, mut releases) = mpsc::unbounded_channel();
         let key = client.key;

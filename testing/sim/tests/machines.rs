@@ -4,6 +4,7 @@ use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use handover_proto::flow::DEFAULT_FLOW_IDLE;
 use handover_proto::session::{
     Close, Cnapt, Event, NetworkId, Output, Phase, Procedure, Snapt, SnaptOptions, SnaptPhase,
     Timer, bound,
@@ -68,6 +69,7 @@ fn cnapt_with_round_trip(millis: u64) -> Result<Cnapt, PeerMisbehaved> {
         virtual_ip: ADDRESS,
         initial_limit: INITIAL_LIMIT,
         streams: STREAMS,
+        flow_idle: DEFAULT_FLOW_IDLE,
         services: Vec::new(),
     };
     cnapt.handle_frame(CONTROL, &Frame::Attached(attached), at(20 + millis))?;
@@ -288,6 +290,7 @@ fn snapt_with(services: Vec<CatalogueEntry>) -> Snapt {
         virtual_ip: ADDRESS,
         services,
         switch_timeout: SWITCH_TIMEOUT,
+        flow_idle: DEFAULT_FLOW_IDLE,
     };
     Snapt::new(options, CreditPool::default())
 }
@@ -315,6 +318,7 @@ fn ask_to_attach(snapt: &mut Snapt, control: ConduitId) -> Result<(), PeerMisbeh
         snapt: Instance(0),
         initial_limit: INITIAL_LIMIT,
         streams: STREAMS,
+        flow_idle: DEFAULT_FLOW_IDLE,
         services: Vec::new(),
     };
     snapt.handle_frame(control, &Frame::Attach(attach), at(0))

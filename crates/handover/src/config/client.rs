@@ -8,7 +8,7 @@ use handover_control::{Environment, Role, default_path};
 
 use super::document::{ConfigError, Distinct, Document, Table, Value};
 use super::service::services;
-use super::{network, private_key, public_key};
+use super::{flow_idle, network, private_key, public_key};
 
 pub(super) fn read(document: &Document, environment: &Environment) -> Result<Config, ConfigError> {
     let root = document.root(KEYS)?;
@@ -38,6 +38,7 @@ pub(super) fn read(document: &Document, environment: &Environment) -> Result<Con
         notify: network::hook(&root, "notify")?,
         hook_timeout: network::hook_timeout(&root)?,
         networks: network::read(&root)?,
+        flow_idle: flow_idle(root.get("flow_idle"))?,
         services: services(&root)?,
     })
 }
@@ -120,6 +121,7 @@ const KEYS: &[&str] = &[
     "single",
     "notify",
     "hook_timeout",
+    "flow_idle",
     "network",
     "service",
 ];

@@ -10,7 +10,7 @@ use handover_snapt::config::{ClientConfig, PortSet, Prefix};
 
 use super::document::{ConfigError, Distinct, Document, Table, Value};
 use super::service::services;
-use super::{private_key, public_key};
+use super::{flow_idle, private_key, public_key};
 
 pub(super) fn read(document: &Document, environment: &Environment) -> Result<Config, ConfigError> {
     let root = document.root(KEYS)?;
@@ -29,6 +29,7 @@ pub(super) fn read(document: &Document, environment: &Environment) -> Result<Con
             Some(timeout) => duration(&timeout)?,
             None => SWITCH_TIMEOUT,
         },
+        flow_idle: flow_idle(root.get("flow_idle"))?,
         virtual_ips,
         clients: clients(&root, virtual_ips, key.public_key())?,
         services: services(&root)?,
@@ -107,6 +108,7 @@ const KEYS: &[&str] = &[
     "key",
     "control",
     "switch_timeout",
+    "flow_idle",
     "virtual_ips",
     "client",
     "service",

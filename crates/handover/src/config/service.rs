@@ -3,7 +3,7 @@
 use handover_proto::wire::{CATALOGUE_ENTRIES, CATALOGUE_PORTS, NAME_BYTES, TransportProtocol};
 use handover_snapt::config::Service;
 
-use super::document::{ConfigError, Distinct, Table, Value};
+use super::document::{ConfigError, Distinct, Table};
 
 pub(super) fn services(root: &Table<'_>) -> Result<Vec<Service>, ConfigError> {
     let (mut names, mut ports) = (Distinct::new(), Distinct::new());
@@ -38,7 +38,7 @@ fn service(table: &Table<'_>) -> Result<Service, ConfigError> {
     let target = table.require("target")?;
     let service = Service {
         name: table.require("name")?.name(NAME_BYTES)?,
-        protocol: protocol(&table.require("protocol")?)?,
+        protocol: table.require("protocol")?.one_of(PROTOCOLS)?,
         target: target.socket_address()?,
         ports: table.require("port")?.ports()?,
         proxy_protocol: table.get("proxy_protocol").is_some(),
@@ -59,15 +59,6 @@ fn service(table: &Table<'_>) -> Result<Service, ConfigError> {
         )));
     }
     Ok(service)
-}
-
-fn protocol(value: &Value<'_>) -> Result<TransportProtocol, ConfigError> {
-    match value.one_of(PROTOCOLS)? {
-        TransportProtocol::Tcp => Ok(TransportProtocol::Tcp),
-        TransportProtocol::Udp => {
-            Err(value.error("\"udp\" is not possible yet: this version carries \"tcp\" only"))
-        }
-    }
 }
 
 const KEYS: &[&str] = &["name", "protocol", "target", "port", "proxy_protocol"];

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use handover_cnapt::config::{Carrier, Cost, Decision, Standby, Vpn};
+use handover_proto::wire::TransportProtocol;
 use handover_snapt::config::PortSet;
 
 use super::*;
@@ -19,6 +20,7 @@ fn a_full_server_configuration_is_read() {
             key = "own.key"
             control = "run/server.sock"
             switch_timeout = "90s"
+            flow_idle = "5m"
             virtual_ips = "10.77.0.0/16"
 
             [[client]]
@@ -43,6 +45,12 @@ fn a_full_server_configuration_is_read() {
             target = "127.0.0.1:20000"
             port = "10000-10100"
             proxy_protocol = "v2"
+
+            [[service]]
+            name = "dns"
+            protocol = "udp"
+            target = "127.0.0.53:53"
+            port = 8080
             "#
         ))
         .unwrap();
@@ -61,7 +69,9 @@ fn a_full_server_configuration_is_read() {
     assert_eq!(config.services[0].ports, 8080..=8080);
     assert_eq!(config.services[1].ports, 10_000..=10_100);
     let told: Vec<bool> = (config.services.iter().map(|one| one.proxy_protocol)).collect();
-    assert_eq!(told, [false, true]);
+    assert_eq!(told, [false, true, false]);
+    assert_eq!(config.services[2].protocol, TransportProtocol::Udp);
+    assert_eq!(config.flow_idle, Duration::from_secs(300));
 }
 
 #[test]
@@ -71,6 +81,7 @@ fn a_server_needs_only_its_address_and_key() {
         .server("listen = \"0.0.0.0:7400\"\nkey = \"own.key\"\n")
         .unwrap();
     assert_eq!(config.switch_timeout, Duration::from_secs(24 * 60 * 60));
+    assert_eq!(config.flow_idle, Duration::from_secs(120));
     assert_eq!(config.virtual_ips.to_string(), "127.77.0.0/16");
     assert_eq!(
         config.control,
@@ -323,7 +334,7 @@ fn each_mistake_in_a_server_configuration_is_named() {
         (
             "[[serivce]]\nname = \"web\"".to_owned(),
             "3: serivce: unknown key, did you mean `service`? (allowed: listen, key, control, switch_timeout, \
-             virtual_ips, client, service)",
+             flow_idle, virtual_ips, client, service)",
         ),
         (
             service.replace("target", "traget"),
@@ -356,8 +367,12 @@ fn each_mistake_in_a_server_configuration_is_named() {
              found \"localhost:80\"",
         ),
         (
-            service.replace("tcp", "udp"),
-            "5: [[service]] protocol: \"udp\" is not possible yet: this version carries \"tcp\" only",
+            service.replace("tcp", "sctp"),
+            "5: [[service]] protocol: expected \"tcp\" or \"udp\", found \"sctp\"",
+        ),
+        (
+            "flow_idle = \"1500ms\"".to_owned(),
+            "3: flow_idle: expected a time in whole seconds, such as \"2m\" or \"30s\"",
         ),
         (
             format!("{service}proxy_protocol = \"v1\""),

@@ -208,7 +208,7 @@ impl Cnapt {
 
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.streams.outputs.pop_front()
+        self.streams.poll_output()
     }
 
     /// When [`Self::handle_timeout`] wants to be called.
@@ -281,6 +281,7 @@ impl Cnapt {
         self.phase = Phase::Refused;
         self.timers = Timers::default();
         self.streams.stop_all_forwarding();
+        self.streams.flows.lanes.stop();
         self.streams.take_off_conduits();
         self.close_conduits(Close::Reset);
     }
@@ -354,6 +355,7 @@ impl Cnapt {
                 snapt,
                 initial_limit: self.streams.initial_limit(),
                 streams: STREAMS,
+                flow_idle: self.streams.flows.idle(),
                 services: self.services.clone(),
             }),
         );
@@ -382,6 +384,7 @@ impl Cnapt {
         self.streams.dialling = self.streams.dialling.saturating_sub(1);
         self.streams.add_conduit(conduit, link);
         self.greet(conduit, number, Role::Conduit);
+        self.streams.number_for_datagrams();
         self.streams.number_for_the_other_side();
     }
 
@@ -467,6 +470,9 @@ impl Cnapt {
         let control = state.link == conduit;
         match (frame.layer(), frame) {
             (Layer::Stream, _) => self.streams.handle_frame(frame, now),
+            (Layer::Flow, Frame::Datagram(datagram)) => {
+                self.streams.handle_datagram(conduit, datagram, now)
+            }
             (Layer::Conduit, Frame::LastMessageBeforeRedirection) if !control => {
                 self.handle_marker(conduit, now);
                 Ok(())
@@ -480,7 +486,7 @@ impl Cnapt {
                 self.handle_control(conduit, frame, now)?;
                 self.streams.check_flood(conduit)
             }
-            (Layer::Link | Layer::Conduit, _) => Err(PeerMisbehaved::NotAllowed(
+            (Layer::Link | Layer::Conduit | Layer::Flow, _) => Err(PeerMisbehaved::NotAllowed(
                 "a frame of a CNAPT, or on the wrong conduit",
             )),
         }
@@ -563,7 +569,12 @@ impl Cnapt {
         if self.take(step(3), now) {
             self.streams.stop_forwarding(ServiceKind::Client);
         }
-        for kept in 4..=6 {
+        //= docs/spec/planned.md#cnapt-04
+        //= docs/spec/unexpected.md#cnapt-star-04
+        if self.take(step(4), now) {
+            self.streams.flows.lanes.stop();
+        }
+        for kept in 5..=6 {
             self.mark(step(kept), now);
         }
         self.phase = Phase::AwaitSuspension;
@@ -700,7 +711,10 @@ impl Cnapt {
             return;
         };
         self.timers.stop_waits();
-        self.mark(Step::cnapt(15), now);
+        //= docs/spec/planned.md#cnapt-15
+        if self.take(Step::cnapt(15), now) {
+            self.streams.flows.lanes.unbind(ServiceKind::Client);
+        }
         //= docs/spec/planned.md#cnapt-16
         if self.take(Step::cnapt(16), now) {
             self.streams.take_off(ServiceKind::Client);
@@ -784,7 +798,10 @@ impl Cnapt {
     }
 
     fn destroy_old(&mut self, now: Instant) {
-        self.mark(Step::cnapt_star(8), now);
+        //= docs/spec/unexpected.md#cnapt-star-08
+        if self.take(Step::cnapt_star(8), now) {
+            self.streams.flows.lanes.unbind(ServiceKind::Client);
+        }
         //= docs/spec/unexpected.md#cnapt-star-09
         if self.take(Step::cnapt_star(9), now) {
             self.streams.take_off(ServiceKind::Client);
@@ -893,9 +910,18 @@ impl Cnapt {
     fn move_sockets(&mut self, network: Option<NetworkId>, now: Instant) {
         let Some(switch) = self.switch else { return };
         self.timers.stop(Timer::Networks);
-        for (planned, starred) in [(25, 13), (26, 14), (27, 15)] {
-            self.mark(step_of(switch, planned, starred), now);
+        let link = LinkNumber(self.next_link);
+        //= docs/spec/planned.md#cnapt-25
+        //= docs/spec/unexpected.md#cnapt-star-13
+        if self.take_by(switch, 25, 13, now) {
+            self.streams.flows.lanes.bind(ServiceKind::Server, link);
         }
+        //= docs/spec/planned.md#cnapt-26
+        //= docs/spec/unexpected.md#cnapt-star-14
+        if self.take_by(switch, 26, 14, now) {
+            self.streams.flows.lanes.bind(ServiceKind::Client, link);
+        }
+        self.mark(step_of(switch, 27, 15), now);
         //= docs/spec/planned.md#cnapt-28
         //= docs/spec/unexpected.md#cnapt-star-16
         self.dial(step_of(switch, 28, 16), network, now);
@@ -974,6 +1000,10 @@ impl Cnapt {
         self.session = Some(session);
         self.streams
             .set_peer_limits(attached.initial_limit, attached.streams);
+        self.streams.flows.set_peer_idle(attached.flow_idle);
+        if (attached.services.iter()).any(CatalogueEntry::is_connectionless) {
+            self.streams.expect_datagrams();
+        }
         self.streams
             .outputs
             .push_back(Output::Event(Event::Attached {
@@ -1009,6 +1039,9 @@ impl Cnapt {
     fn take_places(&mut self, switch: Switch, control: ConduitId, now: Instant) {
         self.timers.stop_waits();
         self.streams.carry_on(control, switch.number);
+        if let Some((_, link)) = &self.link {
+            self.streams.flows.lanes.carry_on(link.number, control);
+        }
         //= docs/spec/planned.md#cnapt-31
         //= docs/spec/unexpected.md#cnapt-star-19
         if self.take_by(switch, 31, 19, now) {
@@ -1054,7 +1087,7 @@ impl Cnapt {
         //= docs/spec/unexpected.md#cnapt-star-15
         //= docs/spec/unexpected.md#cnapt-star-23
         if self.take_by(switch, 34, 23, now) {
-            self.streams.forward();
+            self.streams.forward(now);
             self.streams.outputs.push_back(Output::WakeDecision);
         }
         self.streams.end_gap(now);
@@ -1097,6 +1130,9 @@ impl Cnapt {
             if !self.streams.bugs.has(Bug::NoEffect(Step::cnapt_star(step))) {
                 self.streams.stop_forwarding(kind);
             }
+        }
+        if !self.streams.bugs.has(Bug::NoEffect(Step::cnapt_star(4))) {
+            self.streams.flows.lanes.stop();
         }
         self.close_conduits(Close::Reset);
         self.close_link(Close::Reset);
@@ -1205,6 +1241,7 @@ impl Cnapt {
         self.close_conduits(Close::Reset);
         self.close_link(Close::Reset);
         self.streams.stop_all_forwarding();
+        self.streams.flows.lanes.stop();
         self.timers = Timers::default();
         self.switch = None;
         self.phase = Phase::Refused;
@@ -1248,7 +1285,11 @@ impl Cnapt {
             Timer::Gap => self.settle_trail(true, now),
             Timer::Probe => self.send_probe(now),
             Timer::Silence => self.lose_link(Loss::Silent, now),
-            Timer::Acknowledge | Timer::Activity | Timer::Open | Timer::OpenWait => {
+            Timer::Acknowledge
+            | Timer::Activity
+            | Timer::Open
+            | Timer::OpenWait
+            | Timer::FlowIdle => {
                 self.streams.handle_timer(timer, now);
             }
             Timer::OtherNetwork | Timer::SwitchTimeout | Timer::Held => {}
@@ -1296,7 +1337,9 @@ impl Cnapt {
         if link.unanswered_since.is_some() {
             return Some(link.judge_at);
         }
-        let idle = self.streams.active.is_empty();
+        let sent = self.streams.flows.last_sent();
+        let unanswered = sent.is_some_and(|at| at > link.last_heard);
+        let idle = self.streams.active.is_empty() && !unanswered;
         let interval = if idle {
             bound::PROBE_IDLE
         } else {

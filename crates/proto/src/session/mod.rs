@@ -26,7 +26,7 @@ pub use timer::Timer;
 
 use crate::step::Step;
 use crate::wire::{CatalogueEntry, OfferedService, RefusedCode, Request};
-use crate::{ConduitId, Instant, LinkNumber, StreamId};
+use crate::{ConduitId, FlowId, Instant, LinkNumber, StreamId};
 
 /// Names a network in the CNAPT's configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -182,6 +182,24 @@ pub enum Output {
         /// What the other side's application asked for.
         request: Request,
     },
+    /// Make a socket to the application that was asked for, for this flow; answer with
+    /// [`crate::flow::Flows::connected`] or [`crate::flow::Flows::unreachable`].
+    ConnectFlow {
+        /// The new flow.
+        flow: FlowId,
+        /// What the other side's application asked for.
+        request: Request,
+    },
+    /// Give this datagram to the application; if it does not take it, call
+    /// [`crate::flow::Flows::undelivered`].
+    Deliver {
+        /// Of which flow.
+        flow: FlowId,
+        /// The datagram.
+        payload: Bytes,
+    },
+    /// The flow is over.
+    EndFlow(FlowId),
     /// SNAPT: listen on the virtual IP for these client services, and for no others; answer with
     /// [`Snapt::offered`], and again whenever something changes.
     Offer {

@@ -18,8 +18,8 @@ use crate::bug::Bug;
 use crate::step::{Step, StepTrail};
 use crate::stream::{CreditPool, PeerMisbehaved, STREAMS, ServiceKind, Streams};
 use crate::wire::{
-    Attach, Attached, CatalogueEntry, Frame, Hello, Layer, OfferedService, RefusedCode, Renew,
-    Role, Trail, VERSION,
+    Attach, Attached, CatalogueEntry, Frame, Hello, Layer, OfferedService, Purpose, RefusedCode,
+    Renew, Role, Trail, VERSION,
 };
 use crate::{CnaptId, ConduitId, Instance, Instant, Side};
 
@@ -59,6 +59,8 @@ pub struct SnaptOptions {
     pub services: Vec<CatalogueEntry>,
     /// How long a silent CNAPT's session is kept (R13).
     pub switch_timeout: Duration,
+    /// How long a flow lives on which nothing moves.
+    pub flow_idle: Duration,
 }
 
 #[derive(Clone, Debug, Hash)]
@@ -67,6 +69,8 @@ struct SnaptLink {
     instance: Instance,
     /// What ATTACH said: the credit that a stream begins with, and how many streams are taken.
     limits: (u32, u32),
+    /// How long a flow lives there on which nothing moves.
+    flow_idle: Duration,
     /// And the client services.
     services: Vec<CatalogueEntry>,
     /// And that its streams are those of this session.
@@ -186,7 +190,7 @@ impl Snapt {
 
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.streams.outputs.pop_front()
+        self.streams.poll_output()
     }
 
     /// When [`Self::handle_timeout`] wants to be called.
@@ -255,6 +259,7 @@ impl Snapt {
                         link,
                         instance: hello.instance,
                         limits: (self.streams.initial_limit(), STREAMS),
+                        flow_idle: self.streams.flows.idle(),
                         services: Vec::new(),
                         knows_session: false,
                         proof: Proof::Unasked,
@@ -380,6 +385,7 @@ impl Snapt {
             self.streams.start_gap(self.last_heard(now));
         }
         self.streams.stop_all_forwarding();
+        self.streams.flows.lanes.stop();
         self.streams.take_off_conduits();
         self.timers.stop_waits();
         self.phase = SnaptPhase::AwaitUnexpected;
@@ -448,8 +454,11 @@ impl Snapt {
             .is_some_and(|one| Some(one.instance) == self.cnapt);
         match (frame.layer(), frame) {
             (Layer::Stream, _) if of_session => self.streams.handle_frame(frame, now),
-            (Layer::Conduit, Frame::Use { number }) if link != conduit && of_session => {
-                self.handle_use(conduit, *number);
+            (Layer::Flow, Frame::Datagram(datagram)) if of_session => {
+                self.streams.handle_datagram(conduit, datagram, now)
+            }
+            (Layer::Conduit, Frame::Use { number, purpose }) if link != conduit && of_session => {
+                self.handle_use(conduit, *number, *purpose);
                 Ok(())
             }
             (Layer::Conduit, Frame::LastMessageBeforeRedirection)
@@ -462,9 +471,9 @@ impl Snapt {
                 self.handle_control(conduit, frame, of_session, now)?;
                 self.streams.check_flood(conduit)
             }
-            (Layer::Stream | Layer::Conduit | Layer::Link, _) => Err(PeerMisbehaved::NotAllowed(
-                "a frame of a SNAPT, or on the wrong conduit",
-            )),
+            (Layer::Stream | Layer::Conduit | Layer::Link | Layer::Flow, _) => Err(
+                PeerMisbehaved::NotAllowed("a frame of a SNAPT, or on the wrong conduit"),
+            ),
         }
     }
 
@@ -604,6 +613,7 @@ impl Snapt {
         link.link.attached = true;
         link.link.heard(now);
         link.limits = (attach.initial_limit, attach.streams);
+        link.flow_idle = attach.flow_idle;
         link.services.clone_from(&attach.services);
         link.knows_session =
             (attach.snapt, attach.session) == (self.options.instance, self.options.session);
@@ -626,6 +636,7 @@ impl Snapt {
             virtual_ip: self.options.virtual_ip,
             initial_limit: self.streams.initial_limit(),
             streams: STREAMS,
+            flow_idle: self.streams.flows.idle(),
             services: self.options.services.clone(),
         }
     }
@@ -634,6 +645,7 @@ impl Snapt {
     /// anything more is read.
     fn take_over(&mut self, instance: Instance) {
         self.streams.stop_all_forwarding();
+        self.streams.flows.lanes.stop();
         self.streams.take_off_conduits();
         let loser = self.cnapt.replace(instance);
         let old: Vec<(ConduitId, Instance)> = self
@@ -698,7 +710,11 @@ impl Snapt {
         if self.take(Step::snapt(3), now) {
             self.streams.stop_forwarding(ServiceKind::Client);
         }
-        for kept in 4..=6 {
+        //= docs/spec/planned.md#snapt-04
+        if self.take(Step::snapt(4), now) {
+            self.streams.flows.lanes.stop();
+        }
+        for kept in 5..=6 {
             self.mark(Step::snapt(kept), now);
         }
         self.complete = true;
@@ -736,11 +752,13 @@ impl Snapt {
     }
 
     /// A conduit is used from now on. One whose number is over already is answered with its marker.
-    fn handle_use(&mut self, conduit: ConduitId, number: u64) {
+    fn handle_use(&mut self, conduit: ConduitId, number: u64, purpose: Purpose) {
         if let Some(state) = self.streams.conduits.get_mut(&conduit)
             && state.number.is_none()
         {
             state.number = Some(number);
+            state.purpose = purpose;
+            self.streams.wake_for_datagrams();
         }
         if number < self.number && !self.streams.bugs.has(Bug::LateConduitUnmarked) {
             self.streams.mark_conduits(self.number);
@@ -834,11 +852,13 @@ impl Snapt {
         }
         let (instance, (initial_limit, streams)) = (link.instance, link.limits);
         let services = link.services.clone();
+        let flow_idle = link.flow_idle;
         if self.cnapt != Some(instance) {
             self.take_over(instance);
             self.accept_held();
         }
         self.streams.set_peer_limits(initial_limit, streams);
+        self.streams.flows.set_peer_idle(flow_idle);
         self.offer(services);
         let bugs = self.streams.bugs;
         let awaited = step2 && self.phase == SnaptPhase::AwaitStep2 && number == self.number;
@@ -899,7 +919,11 @@ impl Snapt {
         if self.take(Step::snapt_star(3), now) {
             self.streams.stop_forwarding(ServiceKind::Client);
         }
-        for kept in 4..=6 {
+        //= docs/spec/unexpected.md#snapt-star-04
+        if self.take(Step::snapt_star(4), now) {
+            self.streams.flows.lanes.stop();
+        }
+        for kept in 5..=6 {
             self.mark(Step::snapt_star(kept), now);
         }
     }
@@ -923,7 +947,11 @@ impl Snapt {
         if self.take_by(procedure, 17, 9, now) {
             self.moving_to = Some(control);
         }
-        self.mark(step_of(procedure, 18, 10), now);
+        //= docs/spec/planned.md#snapt-18
+        //= docs/spec/unexpected.md#snapt-star-10
+        if self.take_by(procedure, 18, 10, now) {
+            (self.streams.flows.lanes).redirect(ServiceKind::Client, control);
+        }
         //= docs/spec/planned.md#snapt-19
         //= docs/spec/unexpected.md#snapt-star-11
         if self.take_by(procedure, 19, 11, now) {
@@ -992,6 +1020,7 @@ impl Snapt {
         //= docs/spec/unexpected.md#snapt-star-13
         if self.take_by(procedure, 21, 13, now) {
             self.streams.give_place(ServiceKind::Server, control);
+            (self.streams.flows.lanes).redirect(ServiceKind::Server, control);
         }
         //= docs/spec/planned.md#snapt-22
         //= docs/spec/unexpected.md#snapt-star-14
@@ -1011,7 +1040,7 @@ impl Snapt {
         //= docs/spec/planned.md#snapt-23
         //= docs/spec/unexpected.md#snapt-star-16
         if self.take_by(procedure, 23, 16, now) {
-            self.streams.forward();
+            self.streams.forward(now);
         }
         self.timers.stop_waits();
         self.phase = SnaptPhase::Attached;
@@ -1054,7 +1083,11 @@ impl Snapt {
             Timer::SwitchTimeout => self.release(false),
             Timer::Gap => self.settle_trail(true, now),
             Timer::Held => self.drop_oldest_held(),
-            Timer::Acknowledge | Timer::Activity | Timer::Open | Timer::OpenWait => {
+            Timer::Acknowledge
+            | Timer::Activity
+            | Timer::Open
+            | Timer::OpenWait
+            | Timer::FlowIdle => {
                 self.streams.handle_timer(timer, now);
             }
             Timer::Suspension
@@ -1197,5 +1230,7 @@ const fn step_of(procedure: Procedure, planned: u8, starred: u8) -> Step {
 }
 
 fn fresh_streams(options: &SnaptOptions, pool: &CreditPool) -> Streams {
-    Streams::new(Side::Snapt, &options.services, pool.clone())
+    let mut streams = Streams::new(Side::Snapt, &options.services, pool.clone());
+    streams.flows_mut().set_idle(options.flow_idle);
+    streams
 }

@@ -45,6 +45,8 @@ pub enum Timer {
     Open,
     /// Of the streams: when a connection has waited for a network for too long.
     OpenWait,
+    /// Of the flows: when one has been idle for its time.
+    FlowIdle,
 }
 
 /// Which timers run, and until when.

@@ -17,10 +17,12 @@ use super::record::{Acknowledge, Opening, Stream};
 use super::table::Streams;
 use crate::bug::Bug;
 use crate::session::{Close, Output, bound};
-use crate::wire::{DATA_HEADER_BYTES, DATA_PAYLOAD_BYTES, Frame, encode, encode_data_header};
+use crate::wire::{
+    DATA_HEADER_BYTES, DATA_PAYLOAD_BYTES, Frame, Purpose, encode, encode_data_header,
+};
 use crate::{ConduitId, Instant, Side, StreamId};
 
-/// The most conduits of one link beside the control channel. More would help only where that many
+/// The most conduits of one link for streams, beside the control channel and the one for datagrams. More would help only where that many
 /// streams are busy at once, and each costs both sides a TLS connection.
 pub const MAX_CONDUITS: usize = 16;
 
@@ -29,7 +31,7 @@ pub const MAX_CONDUITS: usize = 16;
 pub const SPARE_CONDUITS: usize = 2;
 
 /// What one turn of a conduit's writer takes: beyond it, a marker or an urgent frame would wait.
-const BATCH_BYTES: usize = 64 * 1024;
+pub(crate) const BATCH_BYTES: usize = 64 * 1024;
 
 /// How much one stream may send before the next one on the same conduit has its turn.
 const TURN_BYTES: usize = 16 * 1024 - DATA_HEADER_BYTES;
@@ -48,6 +50,7 @@ pub(crate) struct Conduit {
     pub(crate) link: ConduitId,
     pub(crate) number: Option<u64>,
     pub(crate) use_due: bool,
+    pub(crate) purpose: Purpose,
     /// Frames of the link and the session.
     pub(crate) frames: VecDeque<Frame>,
     pub(crate) ready: VecDeque<StreamId>,
@@ -67,6 +70,7 @@ impl Conduit {
             link,
             number: None,
             use_due: false,
+            purpose: Purpose::Streams,
             frames: VecDeque::new(),
             ready: VecDeque::new(),
             load: 0,
@@ -87,7 +91,7 @@ pub struct Transmit {
 }
 
 impl Transmit {
-    fn push_frame(&mut self, frame: &Frame) {
+    pub(crate) fn push_frame(&mut self, frame: &Frame) {
         let before = self.frames.len();
         encode(&mut self.frames, frame);
         self.remaining += self.frames.len() - before;
@@ -158,6 +162,7 @@ impl Streams {
                 self.transmit_stream(conduit, id, now, out);
             }
         }
+        self.transmit_datagrams(conduit, now, out);
         out.seal();
         if out.remaining() == before
             && let Some(idle) = self.conduits.get_mut(&conduit)
@@ -179,7 +184,8 @@ impl Streams {
             if std::mem::take(&mut state.use_due)
                 && let Some(number) = state.number
             {
-                out.push_frame(&Frame::Use { number });
+                let purpose = state.purpose;
+                out.push_frame(&Frame::Use { number, purpose });
             }
             out.push_frame(&Frame::LastMessageBeforeRedirection);
         }
@@ -244,7 +250,8 @@ impl Streams {
         if std::mem::take(&mut state.use_due)
             && let Some(number) = state.number
         {
-            out.push_frame(&Frame::Use { number });
+            let purpose = state.purpose;
+            out.push_frame(&Frame::Use { number, purpose });
         }
         let turn = if state.ready.is_empty() {
             DATA_PAYLOAD_BYTES
@@ -313,11 +320,18 @@ impl Streams {
 
     /// Whether stream frames of this lane may go out on `conduit` now.
     fn is_usable(&self, conduit: ConduitId, lane: Lane) -> bool {
+        let state = self.conduits.get(&conduit);
+        lane.forwarding
+            && state.is_some_and(|one| one.purpose == Purpose::Streams)
+            && self.carries(conduit, lane.link)
+    }
+
+    /// Whether `conduit` is one of `link` that may be sent on, by its number and its markers.
+    pub(crate) fn carries(&self, conduit: ConduitId, link: Option<ConduitId>) -> bool {
         let Some(state) = self.conduits.get(&conduit) else {
             return false;
         };
-        lane.forwarding
-            && lane.link == Some(state.link)
+        link == Some(state.link)
             && state.marker == Marker::None
             && !state.marker_arrived
             && (state.link == conduit || state.number.is_some_and(|number| number >= self.number))
@@ -373,7 +387,7 @@ impl Streams {
     }
 
     /// Only the CNAPT may number a conduit.
-    fn is_spare_of(&self, link: Option<ConduitId>, conduit: &Conduit) -> bool {
+    pub(crate) fn is_spare_of(&self, link: Option<ConduitId>, conduit: &Conduit) -> bool {
         self.side == Side::Cnapt
             && conduit.number.is_none()
             && conduit.marker == Marker::None
@@ -411,7 +425,10 @@ impl Streams {
             return;
         };
         let of_link = |(id, one): &(&ConduitId, &Conduit)| {
-            one.link == current && **id != current && one.marker == Marker::None
+            one.link == current
+                && **id != current
+                && one.marker == Marker::None
+                && one.purpose == Purpose::Streams
         };
         let (numbered, spares): (Vec<_>, Vec<_>) = (self.conduits.iter())
             .filter(of_link)
@@ -423,7 +440,8 @@ impl Streams {
             if let Some(conduit) = self.conduits.get_mut(&spare) {
                 conduit.number = Some(number);
             }
-            self.push_frame(spare, Frame::Use { number });
+            let purpose = Purpose::Streams;
+            self.push_frame(spare, Frame::Use { number, purpose });
         }
     }
 
@@ -502,7 +520,10 @@ impl Streams {
             return;
         }
         let of_link = |(id, conduit): &(&ConduitId, &Conduit)| {
-            conduit.link == current && **id != current && conduit.marker == Marker::None
+            conduit.link == current
+                && **id != current
+                && conduit.marker == Marker::None
+                && conduit.purpose == Purpose::Streams
         };
         let total = self.conduits.iter().filter(of_link).count();
         let busy = self
@@ -511,7 +532,8 @@ impl Streams {
             .filter(of_link)
             .filter(|(_, one)| one.load > 0)
             .count();
-        let wanted = (busy.max(self.asked) + SPARE_CONDUITS).min(MAX_CONDUITS);
+        let for_datagrams = usize::from(self.lacks_datagram_conduit());
+        let wanted = (busy.max(self.asked) + SPARE_CONDUITS).min(MAX_CONDUITS) + for_datagrams;
         for _ in (total + self.dialling)..wanted {
             self.dialling += 1;
             self.outputs

@@ -24,6 +24,7 @@ mod seen;
 mod send;
 mod table;
 
+pub(crate) use conduit::{BATCH_BYTES, Conduit};
 pub use conduit::{MAX_CONDUITS, SPARE_CONDUITS, Transmit};
 pub use credit::CreditPool;
 pub use lane::ServiceKind;

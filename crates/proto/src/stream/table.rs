@@ -19,6 +19,7 @@ use super::record::{Acknowledge, InitialCredit, Opening, Stream};
 use super::seen::Seen;
 use super::{CreditPool, End, PeerMisbehaved, STREAMS, UNSENT_BYTES, code};
 use crate::bug::{Bug, Bugs};
+use crate::flow::{DEFAULT_FLOW_IDLE, Flows};
 use crate::session::{Output, Timer};
 use crate::wire::{
     CatalogueEntry, Frame, RENEW_ENTRIES, Renew, RenewEntry, Request, TransportProtocol,
@@ -97,6 +98,9 @@ pub struct Streams {
     pub(crate) dialling: usize,
     /// SNAPT: how many conduits it has asked for. CNAPT: how many it was asked for.
     pub(crate) asked: usize,
+    pub(crate) flows: Flows,
+    /// The link is to have a conduit for datagrams.
+    pub(crate) expects_datagrams: bool,
     lazy: BTreeSet<StreamId>,
     lazy_deadline: Option<Instant>,
     pass_deadline: Option<Instant>,
@@ -134,6 +138,8 @@ impl Streams {
             ends_due: BTreeSet::new(),
             dialling: 0,
             asked: 0,
+            flows: Flows::new(side, services, DEFAULT_FLOW_IDLE),
+            expects_datagrams: services.iter().any(CatalogueEntry::is_connectionless),
             lazy: BTreeSet::new(),
             lazy_deadline: None,
             pass_deadline: None,
@@ -700,10 +706,15 @@ impl Streams {
 
     /// When [`Self::handle_timeout`] wants to be called.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        [self.lazy_deadline, self.pass_due(), self.open_deadline]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.lazy_deadline,
+            self.pass_due(),
+            self.open_deadline,
+            self.flows.next_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// The first look after a rest is due at once and only sets the time of the next.
@@ -723,6 +734,7 @@ impl Streams {
             self.repeat_opens(now, |deadline| deadline <= now);
         }
         self.arm_open_timer();
+        self.flows.handle_timeout(now);
     }
 
     /// The timers that run, for a model that fires any of them.
@@ -735,6 +747,7 @@ impl Streams {
             self.pass_due().map(|_| Timer::Activity),
             (asks && self.lanes.any_forwards()).then_some(Timer::Open),
             waits.then_some(Timer::OpenWait),
+            self.flows.armed_timer(),
         ]
         .into_iter()
         .flatten()
@@ -750,6 +763,7 @@ impl Streams {
             }
             Timer::Open => self.repeat_opens(now, |_| true),
             Timer::OpenWait => self.end_open_waits(|_| true),
+            Timer::FlowIdle => self.flows.handle_timer(),
             Timer::Suspension
             | Timer::Reply
             | Timer::ReplyProbe
@@ -908,6 +922,7 @@ impl Streams {
         for stream in concerned {
             self.queue(stream);
         }
+        self.number_for_datagrams();
         self.maintain_spares();
     }
 
@@ -973,7 +988,7 @@ impl Streams {
     }
 
     /// Goes on forwarding.
-    pub(crate) fn forward(&mut self) {
+    pub(crate) fn forward(&mut self, now: Instant) {
         for kind in ServiceKind::ALL {
             self.lanes.of_mut(kind).forwarding = true;
         }
@@ -983,10 +998,17 @@ impl Streams {
             self.look_if_room(id);
         }
         self.arm_open_timer();
+        self.forward_datagrams(now);
         self.maintain_spares();
         if let Some(link) = self.current {
             self.wake(link);
         }
+    }
+
+    /// The next thing to do.
+    pub(crate) fn poll_output(&mut self) -> Option<Output> {
+        let first = self.outputs.pop_front();
+        first.or_else(|| self.flows.outputs.pop_front())
     }
 
     /// Takes every stream off its conduits, which are about to end.
@@ -1133,6 +1155,7 @@ impl Streams {
         for id in &lost {
             self.lose(*id);
         }
+        self.flows.lose_session();
         self.seen = Seen::default();
         self.settled_due.clear();
         self.refused_due.clear();

@@ -2,17 +2,19 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{
     Attach, Attached, BODY_BYTES, CATALOGUE_ENTRIES, CATALOGUE_PORTS, CatalogueEntry, ClosedOld,
-    DATA_HEADER_BYTES, Frame, Hello, Layer, NAME_BYTES, OfferState, OfferedService, RENEW_ENTRIES,
+    DATA_HEADER_BYTES, DATA_PAYLOAD_BYTES, DATAGRAM_FIELDS_BYTES, DATAGRAM_PAYLOAD_BYTES, Datagram,
+    Frame, Hello, Layer, NAME_BYTES, OfferState, OfferedService, Purpose, RENEW_ENTRIES,
     RefusedCode, Renew, RenewEntry, Request, Role, Trail, TransportProtocol, WireError,
 };
 use crate::step::{Step, TRAIL_STEPS};
 use crate::stream::End;
-use crate::{CnaptId, Instance, LinkNumber, StreamId};
+use crate::{CnaptId, FlowId, Instance, LinkNumber, StreamId};
 
 pub(super) const HELLO: u8 = 1;
 pub(super) const USE: u8 = 2;
@@ -44,6 +46,7 @@ pub(super) const ABORT: u8 = 38;
 pub(super) const STOP: u8 = 39;
 pub(super) const SETTLED: u8 = 40;
 pub(super) const LAST_MESSAGE: u8 = 41;
+pub(super) const DATAGRAM: u8 = 42;
 
 /// The word that begins every frame.
 pub(super) const HEADER_BYTES: usize = 4;
@@ -74,16 +77,25 @@ pub fn encode(out: &mut BytesMut, frame: &Frame) {
     let kind = put_body(out, frame);
     let length = out.len() - start - HEADER_BYTES;
     debug_assert!(
-        length <= BODY_BYTES,
+        length <= longest_body(kind),
         "a frame of type {kind} with {length} bytes"
     );
     let word = header_word(kind, length);
     out[start..start + HEADER_BYTES].copy_from_slice(&word.to_be_bytes());
 }
 
+/// How long the body of a frame of this type may be.
+pub(super) const fn longest_body(kind: u8) -> usize {
+    match kind {
+        DATA => DATA_FIELDS_BYTES + DATA_PAYLOAD_BYTES,
+        DATAGRAM => DATAGRAM_FIELDS_BYTES + DATAGRAM_PAYLOAD_BYTES,
+        _ => BODY_BYTES,
+    }
+}
+
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "every body is at most BODY_BYTES, 17 bits"
+    reason = "every body is at most BODY_BYTES or a datagram's, 17 bits"
 )]
 const fn header_word(kind: u8, length: usize) -> u32 {
     (kind as u32) << 24 | length as u32
@@ -98,6 +110,7 @@ fn put_body(out: &mut BytesMut, frame: &Frame) -> u8 {
         Layer::Conduit => put_conduit_body(out, frame),
         Layer::Link => put_link_body(out, frame),
         Layer::Stream => put_stream_body(out, frame),
+        Layer::Flow => put_datagram(out, frame),
     }
 }
 
@@ -118,8 +131,12 @@ fn put_conduit_body(out: &mut BytesMut, frame: &Frame) -> u8 {
             out.put_u32(hello.link.0);
             HELLO
         }
-        Frame::Use { number } => {
+        Frame::Use { number, purpose } => {
             out.put_u64(*number);
+            out.put_u8(match purpose {
+                Purpose::Streams => 0,
+                Purpose::Datagrams => 1,
+            });
             USE
         }
         _ => LAST_MESSAGE,
@@ -138,6 +155,7 @@ fn put_link_body(out: &mut BytesMut, frame: &Frame) -> u8 {
             out.put_u64(attach.snapt.0);
             out.put_u32(attach.initial_limit);
             out.put_u32(attach.streams);
+            put_seconds(out, attach.flow_idle);
             put_catalogue(out, &attach.services);
             ATTACH
         }
@@ -147,6 +165,7 @@ fn put_link_body(out: &mut BytesMut, frame: &Frame) -> u8 {
             put_address(out, attached.virtual_ip);
             out.put_u32(attached.initial_limit);
             out.put_u32(attached.streams);
+            put_seconds(out, attached.flow_idle);
             put_catalogue(out, &attached.services);
             ATTACHED
         }
@@ -246,10 +265,7 @@ fn put_stream_body(out: &mut BytesMut, frame: &Frame) -> u8 {
         } => {
             out.put_u64(stream.0);
             out.put_u64(*floor);
-            out.put_u16(request.port);
-            put_address(out, request.origin.ip());
-            out.put_u16(request.origin.port());
-            put_text(out, &request.service);
+            put_request(out, request);
             OPEN
         }
         Frame::Opened { stream } => {
@@ -367,6 +383,32 @@ fn put_offered(out: &mut BytesMut, services: &[OfferedService]) {
     }
 }
 
+fn put_seconds(out: &mut BytesMut, duration: Duration) {
+    out.put_u32(u32::try_from(duration.as_secs()).unwrap_or(u32::MAX));
+}
+
+fn put_datagram(out: &mut BytesMut, frame: &Frame) -> u8 {
+    if let Frame::Datagram(datagram) = frame {
+        out.put_u64(datagram.flow.0);
+        out.put_u64(datagram.sequence);
+        put_request(out, &datagram.request);
+        debug_assert!(
+            datagram.payload.len() <= DATAGRAM_PAYLOAD_BYTES,
+            "a datagram of {} bytes",
+            datagram.payload.len()
+        );
+        out.put_slice(&datagram.payload);
+    }
+    DATAGRAM
+}
+
+fn put_request(out: &mut BytesMut, request: &Request) {
+    out.put_u16(request.port);
+    put_address(out, request.origin.ip());
+    out.put_u16(request.origin.port());
+    put_text(out, &request.service);
+}
+
 /// An IPv4 address travels in its IPv6-mapped form.
 fn put_address(out: &mut BytesMut, address: IpAddr) {
     let octets = match address {
@@ -450,6 +492,7 @@ pub(super) fn decode(kind: u8, body: &[u8]) -> Result<Frame, WireError> {
     let frame = match kind {
         HELLO..=OFFERED => read_link_frame(&mut fields)?,
         OPEN..=LAST_MESSAGE => read_stream_frame(&mut fields)?,
+        DATAGRAM => Frame::Datagram(fields.datagram()?),
         _ => return Err(WireError::UnknownFrame(kind)),
     };
     fields.end()?;
@@ -471,6 +514,11 @@ fn read_link_frame(fields: &mut Fields<'_>) -> Result<Frame, WireError> {
         }),
         USE => Frame::Use {
             number: fields.u64()?,
+            purpose: match fields.u8()? {
+                0 => Purpose::Streams,
+                1 => Purpose::Datagrams,
+                _ => return Err(fields.bad("purpose")),
+            },
         },
         ATTACH => Frame::Attach(Attach {
             cnapt: fields.cnapt()?,
@@ -478,6 +526,7 @@ fn read_link_frame(fields: &mut Fields<'_>) -> Result<Frame, WireError> {
             snapt: Instance(fields.u64()?),
             initial_limit: fields.u32()?,
             streams: fields.u32()?,
+            flow_idle: fields.seconds()?,
             services: fields.catalogue()?,
         }),
         ATTACHED => Frame::Attached(Attached {
@@ -486,6 +535,7 @@ fn read_link_frame(fields: &mut Fields<'_>) -> Result<Frame, WireError> {
             virtual_ip: fields.address()?,
             initial_limit: fields.u32()?,
             streams: fields.u32()?,
+            flow_idle: fields.seconds()?,
             services: fields.catalogue()?,
         }),
         RENEW => Frame::Renew(fields.renew()?),
@@ -720,6 +770,24 @@ impl Fields<'_> {
             origin: SocketAddr::new(self.address()?, self.u16()?),
             service: self.text()?,
         })
+    }
+
+    fn seconds(&mut self) -> Result<Duration, WireError> {
+        Ok(Duration::from_secs(u64::from(self.u32()?)))
+    }
+
+    fn datagram(&mut self) -> Result<Datagram, WireError> {
+        let datagram = Datagram {
+            flow: FlowId(self.u64()?),
+            sequence: self.u64()?,
+            request: self.request()?,
+            payload: Bytes::copy_from_slice(self.rest),
+        };
+        self.rest = &[];
+        if datagram.payload.len() > DATAGRAM_PAYLOAD_BYTES {
+            return Err(WireError::WrongLength(self.kind));
+        }
+        Ok(datagram)
     }
 
     fn offered(&mut self) -> Result<Vec<OfferedService>, WireError> {

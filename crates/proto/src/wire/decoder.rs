@@ -4,7 +4,7 @@
 //! so that a large frame costs neither a buffer nor a wait.
 
 use super::codec::{self, DATA, DATA_FIELDS_BYTES, HEADER_BYTES};
-use super::{BODY_BYTES, DATA_PAYLOAD_BYTES, Frame, WireError};
+use super::{Frame, WireError};
 use crate::StreamId;
 
 /// What the decoder found next.
@@ -109,12 +109,7 @@ impl Decoder {
     fn header(&self) -> Result<(u8, usize), WireError> {
         let [kind, high, middle, low] = field(&self.begun, 0);
         let length = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
-        let most = if kind == DATA {
-            DATA_FIELDS_BYTES + DATA_PAYLOAD_BYTES
-        } else {
-            BODY_BYTES
-        };
-        if length > most {
+        if length > codec::longest_body(kind) {
             return Err(WireError::TooLong {
                 frame: kind,
                 length,

@@ -2,10 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use bytes::Bytes;
 
 use crate::step::Step;
 use crate::stream::End;
-use crate::{CnaptId, Instance, LinkNumber, StreamId};
+use crate::{CnaptId, FlowId, Instance, LinkNumber, StreamId};
 
 /// What a new connection between the modules is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,6 +54,13 @@ pub struct CatalogueEntry {
     pub ports: RangeInclusive<u16>,
 }
 
+impl CatalogueEntry {
+    /// Whether it is connectionless.
+    pub fn is_connectionless(&self) -> bool {
+        self.protocol == TransportProtocol::Udp
+    }
+}
+
 /// What an application asked its module for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Request {
@@ -61,6 +71,28 @@ pub struct Request {
     /// Where the application is, seen by its module. A scope that means something on that host only does
     /// not travel.
     pub origin: SocketAddr,
+}
+
+/// What a numbered conduit carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// Frames of streams.
+    Streams,
+    /// Datagrams, and nothing else.
+    Datagrams,
+}
+
+/// One datagram of an application. It says all that is needed to make its flow: an earlier one may be lost.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Datagram {
+    /// Its flow.
+    pub flow: FlowId,
+    /// Its place among those of the flow in this direction; only grows.
+    pub sequence: u64,
+    /// What the application that the flow was opened for asks for.
+    pub request: Request,
+    /// At most [`super::DATAGRAM_PAYLOAD_BYTES`], and possibly nothing.
+    pub payload: Bytes,
 }
 
 /// The CNAPT joins or begins a session over a link; makes no link current.
@@ -76,6 +108,8 @@ pub struct Attach {
     pub initial_limit: u32,
     /// How many streams opened by the SNAPT it takes.
     pub streams: u32,
+    /// How long it keeps a flow on which nothing moves, in whole seconds.
+    pub flow_idle: Duration,
     /// The client services.
     pub services: Vec<CatalogueEntry>,
 }
@@ -93,6 +127,8 @@ pub struct Attached {
     pub initial_limit: u32,
     /// How many streams opened by the CNAPT it takes.
     pub streams: u32,
+    /// How long it keeps a flow on which nothing moves, in whole seconds.
+    pub flow_idle: Duration,
     /// The server services.
     pub services: Vec<CatalogueEntry>,
 }
@@ -226,6 +262,8 @@ pub enum Frame {
     Use {
         /// The switch number.
         number: u64,
+        /// What for.
+        purpose: Purpose,
     },
     /// The CNAPT joins or begins a session.
     Attach(Attach),
@@ -369,6 +407,8 @@ pub enum Frame {
     },
     /// Nothing more comes on this conduit.
     LastMessageBeforeRedirection,
+    /// What an application sent over UDP.
+    Datagram(Datagram),
 }
 
 /// What a frame is about, and so who handles it.
@@ -380,6 +420,8 @@ pub enum Layer {
     Link,
     /// One stream.
     Stream,
+    /// One flow.
+    Flow,
 }
 
 impl Frame {
@@ -414,6 +456,7 @@ impl Frame {
             | Self::End { .. }
             | Self::Stop { .. }
             | Self::Settled { .. } => Layer::Stream,
+            Self::Datagram(_) => Layer::Flow,
         }
     }
 }

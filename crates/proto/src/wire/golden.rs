@@ -102,6 +102,7 @@ fn link_frames() -> Vec<(Frame, Fields)> {
         snapt: Instance(0x22),
         initial_limit: 0x4000,
         streams: 0x1000,
+        flow_idle: Duration::from_secs(120),
         services: services(),
     };
     vec![
@@ -117,21 +118,26 @@ fn link_frames() -> Vec<(Frame, Fields)> {
             ],
         ),
         (
-            Frame::Use { number: 7 },
+            Frame::Use {
+                number: 7,
+                purpose: Purpose::Datagrams,
+            },
             vec![
-                ("02 000008", "USE, 8 bytes"),
+                ("02 000009", "USE, 9 bytes"),
                 ("0000000000000007", "switch number"),
+                ("01", "purpose: 0 streams, 1 datagrams"),
             ],
         ),
         (
             Frame::Attach(attach),
             vec![
-                ("03 00004c", "ATTACH, 76 bytes"),
+                ("03 000050", "ATTACH, 80 bytes"),
                 (CNAPT_HEX, "CNAPT ID"),
                 ("0000000000000011", "session"),
                 ("0000000000000022", "SNAPT instance"),
                 ("00004000", "initial limit"),
                 ("00001000", "streams"),
+                ("00000078", "flow idle, seconds"),
                 ("0002", "services"),
                 ("03 776562", "name"),
                 ("00", "protocol: TCP"),
@@ -153,13 +159,14 @@ fn attached_frame() -> Frame {
         virtual_ip: IpAddr::V4(Ipv4Addr::new(127, 77, 0, 10)),
         initial_limit: 0x4000,
         streams: 0x1000,
+        flow_idle: Duration::from_secs(120),
         services: services().into_iter().take(1).collect(),
     })
 }
 
 fn attached_fields() -> Fields {
     vec![
-        ("04 000033", "ATTACHED, 51 bytes"),
+        ("04 000037", "ATTACHED, 55 bytes"),
         ("0000000000000022", "SNAPT instance"),
         ("0000000000000011", "session"),
         (
@@ -168,6 +175,7 @@ fn attached_fields() -> Fields {
         ),
         ("00004000", "initial limit"),
         ("00001000", "streams"),
+        ("00000078", "flow idle, seconds"),
         ("0001", "services"),
         ("03 776562", "name"),
         ("00", "protocol: TCP"),
@@ -463,6 +471,33 @@ fn end_frames() -> Vec<(Frame, Fields)> {
     ]
 }
 
+fn datagram_frame() -> (Frame, Fields) {
+    let datagram = Datagram {
+        flow: FlowId::new(Side::Cnapt, 3),
+        sequence: 0x1234,
+        request: Request {
+            service: "rtp".to_owned(),
+            port: 10_002,
+            origin: SocketAddr::from((Ipv4Addr::new(192, 168, 1, 7), 50_000)),
+        },
+        payload: Bytes::from_static(b"hello"),
+    };
+    let fields = vec![
+        ("2a 00002d", "DATAGRAM, 45 bytes"),
+        ("0000000000000006", "flow c3"),
+        ("0000000000001234", "sequence"),
+        ("2712", "port"),
+        (
+            "00000000000000000000ffff c0a80107",
+            "origin, an IPv4 address in its mapped form",
+        ),
+        ("c350", "the origin's port"),
+        ("03 727470", "service"),
+        ("68656c6c6f", "payload"),
+    ];
+    (Frame::Datagram(datagram), fields)
+}
+
 fn every_frame() -> Vec<(Frame, Fields)> {
     [
         link_frames(),
@@ -472,6 +507,7 @@ fn every_frame() -> Vec<(Frame, Fields)> {
         small_control_frames(),
         stream_frames(),
         end_frames(),
+        vec![datagram_frame()],
     ]
     .concat()
 }
@@ -499,7 +535,7 @@ fn the_table_leaves_no_frame_out() {
         .chain([DATA])
         .collect();
     kinds.sort_unstable();
-    let all: Vec<u8> = (HELLO..=OFFERED).chain(OPEN..=LAST_MESSAGE).collect();
+    let all: Vec<u8> = (HELLO..=OFFERED).chain(OPEN..=DATAGRAM).collect();
     assert_eq!(kinds, all);
 }
 
@@ -567,7 +603,7 @@ fn refusal(bytes: &[u8]) -> WireError {
 fn unknown_types_are_refused() {
     for kind in (0..HELLO)
         .chain(OFFERED + 1..OPEN)
-        .chain(LAST_MESSAGE + 1..=u8::MAX)
+        .chain(DATAGRAM + 1..=u8::MAX)
     {
         assert_eq!(refusal(&[kind, 0, 0, 0]), WireError::UnknownFrame(kind));
     }
@@ -604,7 +640,23 @@ fn bodies_that_are_too_long_are_refused_before_they_are_read() {
 
 #[test]
 fn bodies_of_the_wrong_length_are_refused() {
-    for (frame, fields) in every_frame() {
+    let (datagram, fields) = datagram_frame();
+    // Of a datagram only what comes before its payload has a length that could be wrong.
+    let before_payload = &bytes_of(&fields)[..HEADER_BYTES + 40];
+    for cut in HEADER_BYTES..before_payload.len() {
+        let mut bytes = before_payload[..cut].to_vec();
+        bytes[..HEADER_BYTES]
+            .copy_from_slice(&header_word(DATAGRAM, cut - HEADER_BYTES).to_be_bytes());
+        assert_eq!(
+            refusal(&bytes),
+            WireError::WrongLength(DATAGRAM),
+            "cut at {cut}"
+        );
+    }
+    for (frame, fields) in every_frame()
+        .into_iter()
+        .filter(|(frame, _)| *frame != datagram)
+    {
         let bytes = bytes_of(&fields);
         let (kind, body) = (bytes[0], bytes.len() - HEADER_BYTES);
         let mut longer = bytes.clone();
@@ -642,15 +694,16 @@ fn spoilt(kind: u8, at: usize, value: u8) -> WireError {
 fn values_that_mean_nothing_are_refused() {
     let cases = [
         (HELLO, 4, 2, "role"),
-        (ATTACH, 56, 0xff, "number of services"),
-        (ATTACH, 58, 0, "name"),
-        (ATTACH, 58, 65, "name"),
-        (ATTACH, 59, 0xff, "name"),
-        (ATTACH, 62, 2, "protocol"),
-        (ATTACH, 63, 0x20, "ports"),
-        (ATTACH, 63, 0xff, "ports"),
-        (ATTACH, 65, 0xff, "number of ports"),
-        (ATTACHED, 40, 0xff, "number of services"),
+        (USE, 8, 2, "purpose"),
+        (ATTACH, 60, 0xff, "number of services"),
+        (ATTACH, 62, 0, "name"),
+        (ATTACH, 62, 65, "name"),
+        (ATTACH, 63, 0xff, "name"),
+        (ATTACH, 66, 2, "protocol"),
+        (ATTACH, 67, 0x20, "ports"),
+        (ATTACH, 67, 0xff, "ports"),
+        (ATTACH, 69, 0xff, "number of ports"),
+        (ATTACHED, 44, 0xff, "number of services"),
         (RENEW, 16, 2, "flag"),
         (RENEW, 17, 0xff, "number of streams"),
         (RENEW, 27, 8, "flag"),
@@ -666,6 +719,7 @@ fn values_that_mean_nothing_are_refused() {
         (REFUSED, 0, 6, "code"),
         (OPEN, 36, 0, "name"),
         (OPEN, 37, 0xff, "name"),
+        (DATAGRAM, 36, 0, "name"),
     ];
     for (frame, at, value, field) in cases {
         assert_eq!(
@@ -708,6 +762,7 @@ fn the_largest_frames_fit_a_body() {
         snapt: Instance(u64::MAX),
         initial_limit: u32::MAX,
         streams: u32::MAX,
+        flow_idle: Duration::from_secs(u64::from(u32::MAX)),
         services,
     });
     let entry = RenewEntry {
@@ -798,19 +853,56 @@ fn any_services() -> impl Strategy<Value = Vec<CatalogueEntry>> {
     proptest::collection::vec(entry, 0..5)
 }
 
+#[test]
+fn the_largest_datagram_with_the_longest_name_travels_and_no_larger_one() {
+    let (Frame::Datagram(mut datagram), _) = datagram_frame() else {
+        unreachable!("it makes a datagram")
+    };
+    datagram.request.service = "n".repeat(NAME_BYTES);
+    datagram.payload = Bytes::from(vec![7; DATAGRAM_PAYLOAD_BYTES]);
+    let bytes = encoded(&Frame::Datagram(datagram.clone()));
+    assert_eq!(bytes.len(), HEADER_BYTES + longest_body(DATAGRAM));
+    let frames = vec![Frame::Datagram(datagram)];
+    assert_eq!(decoded(&bytes, &[1000, 40_000]), Ok((frames, vec![])));
+
+    let length = longest_body(DATAGRAM) + 1;
+    let header = header_word(DATAGRAM, length).to_be_bytes();
+    let too_long = WireError::TooLong {
+        frame: DATAGRAM,
+        length,
+    };
+    assert_eq!(decoded(&header, &[]), Err(too_long));
+    let (_, fields) = datagram_frame();
+    let mut one_more = bytes_of(&fields);
+    let room = DATAGRAM_PAYLOAD_BYTES + 1 - b"hello".len();
+    one_more.extend(vec![7; room]);
+    let body = one_more.len() - HEADER_BYTES;
+    one_more[..HEADER_BYTES].copy_from_slice(&header_word(DATAGRAM, body).to_be_bytes());
+    assert_eq!(
+        decoded(&one_more, &[]),
+        Err(WireError::WrongLength(DATAGRAM))
+    );
+}
+
 fn any_attached() -> impl Strategy<Value = Frame> {
-    (any::<(u64, u64, u32, u32)>(), any_address(), any_services()).prop_map(
-        |((snapt, session, initial_limit, streams), virtual_ip, services)| {
-            Frame::Attached(Attached {
-                snapt: Instance(snapt),
-                session,
-                virtual_ip,
-                initial_limit,
-                streams,
-                services,
-            })
-        },
+    (
+        any::<(u64, u64, u32, u32, u32)>(),
+        any_address(),
+        any_services(),
     )
+        .prop_map(
+            |((snapt, session, initial_limit, streams, idle), virtual_ip, services)| {
+                Frame::Attached(Attached {
+                    snapt: Instance(snapt),
+                    session,
+                    virtual_ip,
+                    initial_limit,
+                    streams,
+                    flow_idle: Duration::from_secs(u64::from(idle)),
+                    services,
+                })
+            },
+        )
 }
 
 fn any_stream_frame() -> impl Strategy<Value = Frame> {
@@ -834,6 +926,20 @@ fn any_stream_frame() -> impl Strategy<Value = Frame> {
     ]
 }
 
+fn any_datagram() -> impl Strategy<Value = Frame> {
+    let payload = proptest::collection::vec(any::<u8>(), 0..300);
+    (any::<(u64, u64)>(), any_request(), payload).prop_map(
+        |((flow, sequence), request, payload)| {
+            Frame::Datagram(Datagram {
+                flow: FlowId(flow),
+                sequence,
+                request,
+                payload: Bytes::from(payload),
+            })
+        },
+    )
+}
+
 /// A frame of each shape that has something to vary, or a golden one.
 fn any_frame() -> impl Strategy<Value = Frame> {
     let golden: Vec<Frame> = every_frame().into_iter().map(|(frame, _)| frame).collect();
@@ -842,6 +948,7 @@ fn any_frame() -> impl Strategy<Value = Frame> {
         any_renew(),
         any_attached(),
         any_stream_frame(),
+        any_datagram(),
     ]
 }
 

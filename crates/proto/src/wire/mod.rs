@@ -13,8 +13,9 @@ mod frame;
 pub use codec::{encode, encode_data_header};
 pub use decoder::{Decoder, Item};
 pub use frame::{
-    Attach, Attached, CatalogueEntry, ClosedOld, Frame, Hello, Layer, OfferState, OfferedService,
-    RefusedCode, Renew, RenewEntry, Request, Role, Trail, TransportProtocol,
+    Attach, Attached, CatalogueEntry, ClosedOld, Datagram, Frame, Hello, Layer, OfferState,
+    OfferedService, Purpose, RefusedCode, Renew, RenewEntry, Request, Role, Trail,
+    TransportProtocol,
 };
 
 /// The protocol version that this code speaks, negotiated in HELLO.
@@ -26,6 +27,12 @@ pub const DATA_HEADER_BYTES: usize = 20;
 /// The longest payload of a DATA frame: with its header, four full TLS records. Longer frames would let
 /// one stream hold a conduit, and a switch has to wait for the frame begun.
 pub const DATA_PAYLOAD_BYTES: usize = 64 * 1024 - DATA_HEADER_BYTES;
+
+/// The longest payload of a DATAGRAM frame: what one packet of IPv4 can hold of UDP.
+pub const DATAGRAM_PAYLOAD_BYTES: usize = 65_507;
+
+/// What precedes it in the body of the frame: flow, sequence, and the longest request.
+const DATAGRAM_FIELDS_BYTES: usize = 8 + 8 + 2 + 16 + 2 + 1 + NAME_BYTES;
 
 /// The longest body of any other frame: a RENEW piece or a catalogue of [`CATALOGUE_ENTRIES`].
 pub const BODY_BYTES: usize = 64 * 1024;

@@ -61,6 +61,16 @@ impl<'a> Service<'a> {
         }
     }
 
+    /// A connectionless one.
+    pub const fn udp(name: &'a str, target: SocketAddr, port: u16) -> Self {
+        Self {
+            name,
+            protocol: "udp",
+            target,
+            port,
+        }
+    }
+
     /// Where an application on the device connects.
     pub fn entrance(&self) -> SocketAddr {
         SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), self.port)

@@ -92,7 +92,7 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-fn virtual_ip(handover: &Handover) -> Result<IpAddr> {
+pub(super) fn virtual_ip(handover: &Handover) -> Result<IpAddr> {
     let status = handover.client_status()?;
     let text = status["virtual_ip"].as_str().context("no virtual IP")?;
     text.parse().context("a virtual IP")

@@ -2,6 +2,7 @@
 
 mod client_services;
 mod copied_key;
+mod datagrams;
 mod dead_order;
 mod dead_target;
 mod dedicated_boxes;
@@ -95,6 +96,12 @@ pub const ALL: &[Scenario] = &[
         about: "curl and an echo live through a planned and an unexpected switch, in the spec's order",
         needs: &[Facility::Tun, Facility::Program("curl")],
         run: first_session::run,
+    },
+    Scenario {
+        name: "datagrams",
+        about: "datagrams of every size live through planned and unexpected switches, none of them twice",
+        needs: &[Facility::Tun],
+        run: datagrams::run,
     },
     Scenario {
         name: "outage_60s",

@@ -597,6 +597,7 @@ const fn length(timer: Timer) -> Option<u8> {
         Timer::OtherNetwork => Some(10),
         Timer::OpenWait => Some(11),
         Timer::Networks => Some(12),
+        Timer::FlowIdle => Some(13),
         Timer::SwitchTimeout | Timer::Probe | Timer::Gap => None,
     }
 }
@@ -621,6 +622,7 @@ const fn may_be_early(timer: Timer) -> bool {
         | Timer::Acknowledge
         | Timer::Activity
         | Timer::OpenWait
+        | Timer::FlowIdle
         | Timer::Probe
         | Timer::Gap => false,
     }
@@ -661,6 +663,7 @@ fn new_snapt(run: u8, session: u8, world: &Configuration) -> Snapt {
         virtual_ip: IpAddr::V4(Ipv4Addr::new(127, 77, 0, 1)),
         services: vec![service()],
         switch_timeout: std::time::Duration::from_secs(24 * 60 * 60),
+        flow_idle: handover_proto::flow::DEFAULT_FLOW_IDLE,
     };
     let mut snapt = Snapt::new(options, pool());
     snapt.streams_mut().set_bugs(bugs(Side::Snapt, world));

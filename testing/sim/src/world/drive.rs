@@ -49,6 +49,7 @@ impl World {
                 Output::Reset { stream, code } => self.reset(side, stream, code),
                 Output::Connect { stream, .. } => self.connect(side, stream),
                 Output::Offer { services } => self.snapt.offered(offered(services)),
+                Output::ConnectFlow { .. } | Output::Deliver { .. } | Output::EndFlow(_) => {}
                 Output::DialLink { link, network } => self.dial_link(link, network),
                 Output::DialConduit { link } => self.dial_conduit(link),
                 Output::Close { conduit, how, rest } => self.close(side, conduit, how, &rest),

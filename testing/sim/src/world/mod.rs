@@ -13,6 +13,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use handover_proto::bug::{Bug, Bugs};
+use handover_proto::flow::DEFAULT_FLOW_IDLE;
 use handover_proto::session::{Cnapt, Event, NetworkId, Snapt, SnaptOptions};
 use handover_proto::stream::{CreditPool, Streams};
 use handover_proto::wire::Frame;
@@ -524,6 +525,7 @@ fn new_snapt(run: u64, session: u64, switch_timeout: Duration, pools: &[CreditPo
         virtual_ip: IpAddr::V4(Ipv4Addr::new(127, 77, 0, 1)),
         services: vec![service()],
         switch_timeout,
+        flow_idle: DEFAULT_FLOW_IDLE,
     };
     Snapt::new(options, pools[1].clone())
 }

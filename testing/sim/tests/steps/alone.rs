@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use handover_proto::bug::{Bug, Bugs};
+use handover_proto::flow::DEFAULT_FLOW_IDLE;
 use handover_proto::session::{
     Cnapt, NetworkId, Phase, Procedure, Snapt, SnaptOptions, SnaptPhase,
 };
@@ -95,6 +96,7 @@ fn attach_cnapt(cnapt: &mut Cnapt, link: u32, control: ConduitId) -> Result<(), 
         virtual_ip: ADDRESS,
         initial_limit: INITIAL_LIMIT,
         streams: STREAMS,
+        flow_idle: DEFAULT_FLOW_IDLE,
         services: Vec::new(),
     };
     cnapt.handle_frame(control, &Frame::Attached(attached), NOW)
@@ -114,6 +116,7 @@ pub(crate) fn the_snapt_waits_for_the_renewal(bug: Option<Bug>) -> Result<bool, 
         virtual_ip: ADDRESS,
         services: Vec::new(),
         switch_timeout: std::time::Duration::from_secs(60),
+        flow_idle: DEFAULT_FLOW_IDLE,
     };
     let mut snapt = Snapt::new(options, CreditPool::default());
     let (number, cnapt, old) = (1, ID, ClosedOld::Dead);
@@ -169,6 +172,7 @@ fn attach_snapt(snapt: &mut Snapt, link: u32, control: ConduitId) -> Result<(), 
         snapt: Instance(0),
         initial_limit: INITIAL_LIMIT,
         streams: STREAMS,
+        flow_idle: DEFAULT_FLOW_IDLE,
         services: Vec::new(),
     };
     snapt.handle_frame(control, &Frame::Attach(attach), NOW)

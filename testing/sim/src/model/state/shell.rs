@@ -47,6 +47,8 @@ impl State {
                 Output::Reset { stream, code } => self.reset(side, stream, code)?,
                 Output::Connect { stream, .. } => self.connect(side, stream, run)?,
                 Output::Offer { services } => self.snapt.offered(offered(services)),
+                // No small world has flows.
+                Output::ConnectFlow { .. } | Output::Deliver { .. } | Output::EndFlow(_) => {}
                 Output::DialLink { link, .. } => self.dials.push(link),
                 Output::DialConduit { link } => self.dial_conduit(link, world),
                 Output::Close { conduit, how, rest } => self.close(side, conduit, how, &rest),
