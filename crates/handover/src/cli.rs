@@ -28,7 +28,8 @@ pub(crate) enum Command {
     },
     /// Run the server side (the SNAPT), in the foreground.
     ///
-    /// It logs to standard error; HANDOVER_LOG says how much (error, warn, info, debug, trace).
+    /// It logs to standard error; HANDOVER_LOG says how much (error, warn, info, debug, trace). SIGHUP lets it read
+    /// its clients and services again.
     #[command(after_help = SERVER_EXAMPLE)]
     Server(DaemonArgs),
     /// Run the device's side (the CNAPT), in the foreground.

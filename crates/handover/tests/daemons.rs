@@ -242,6 +242,35 @@ fn an_unknown_network_is_a_misuse_that_lists_the_known_ones() {
 }
 
 #[test]
+fn each_port_of_a_range_leads_to_its_own_target() {
+    let place = Place::new("range");
+    let host = place.server.ip();
+    for target in 9000..=9002_u16 {
+        let listener = TcpListener::bind((host, target)).unwrap();
+        thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                stream.write_all(&target.to_be_bytes()).unwrap();
+            }
+        });
+    }
+    place.write_server(&format!(
+        "[[service]]\nname = \"range\"\nprotocol = \"tcp\"\ntarget = \"{host}:9000\"\nport = \"7000-7002\"\n"
+    ));
+    let server = place.start("server");
+    server.wait_for_line("server up");
+    let client = place.start_client();
+    let status = client.wait_for_status("the range", |status| listens_only_on(status, 7000));
+    assert_eq!(status["services"][0]["last_port"], 7002);
+    for (port, target) in [(7000, 9000), (7001, 9001), (7002, 9002_u16)] {
+        let mut stream = TcpStream::connect((host, port)).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        let mut said = [0; 2];
+        stream.read_exact(&mut said).unwrap();
+        assert_eq!(u16::from_be_bytes(said), target, "{port}");
+    }
+}
+
+#[test]
 fn services_are_taken_away_and_added_while_connections_live() {
     let place = Place::new("services_change");
     let (first, second) = (Echo::start(), Echo::start());
