@@ -365,6 +365,30 @@ fn a_client_whose_key_is_removed_is_let_go_and_told() {
     server.wait_for_status("the session's end", |status| status["clients"] == json!([]));
 }
 
+#[test]
+fn a_client_whose_table_changes_begins_a_new_session_by_itself() {
+    let place = Place::new("table_changed");
+    let echo = Echo::start();
+    place.write_server(&echo.service(7000));
+    let server = place.start("server");
+    server.wait_for_line("server up");
+    let client = place.start_client();
+    client.wait_for_status("the service", |status| listens_only_on(status, 7000));
+    let mut living = place.enter();
+    assert_eq!(echoed(&mut living, b"before").unwrap(), b"before");
+
+    let file = place.directory.join("server.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("laptop", "van")).unwrap();
+    server.reload();
+    server.wait_for_status("the new session", |status| {
+        status["clients"][0]["name"] == "van" && status["clients"][0]["state"] == "attached"
+    });
+    let reset = living.read(&mut [0]).unwrap_err();
+    assert_eq!(reset.kind(), ErrorKind::ConnectionReset);
+    assert_eq!(place.ask(b"new").unwrap(), b"new");
+}
+
 fn listens_only_on(status: &Value, port: u16) -> bool {
     let services = status["services"].as_array();
     services.is_some_and(|all| {
