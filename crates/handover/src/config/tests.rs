@@ -134,12 +134,6 @@ fn a_full_client_configuration_is_read() {
             vpn_interface = "wg0"
             vpn_up = "wg-quick up wg0"
             vpn_down = "wg-quick down wg0"
-
-            [[service]]
-            name = "agent"
-            protocol = "tcp"
-            target = "127.0.0.1:9000"
-            port = 9001
             "#
         ))
         .unwrap();
@@ -161,12 +155,6 @@ fn a_full_client_configuration_is_read() {
     );
     assert_eq!(config.networks[1].cost, Cost::Metered);
     assert_eq!(config.networks[1].standby, Standby::Yes);
-    let service = &config.services[0];
-    assert_eq!(
-        (service.name.as_str(), &service.ports),
-        ("agent", &(9001..=9001))
-    );
-    assert_eq!(service.target, "127.0.0.1:9000".parse().unwrap());
     assert_eq!(config.networks[1].keepalive, Some(Duration::from_secs(8)));
     assert_eq!(config.networks[1].up.as_deref(), Some("ifup wwan0"));
     assert_eq!(config.networks[1].down.as_deref(), Some("ifdown wwan0"));
@@ -184,6 +172,19 @@ fn a_full_client_configuration_is_read() {
             .notify
             .is_some_and(|command| command.starts_with("logger"))
     );
+}
+
+#[test]
+fn the_services_of_a_client_are_read() {
+    let place = Place::new("client_services");
+    let service = "[[service]]\nname = \"agent\"\nprotocol = \"tcp\"\ntarget = \"127.0.0.1:9000\"\nport = 9001\n";
+    let config = place.client(&format!("{CLIENT}{service}")).unwrap();
+    let service = &config.services[0];
+    assert_eq!(
+        (service.name.as_str(), &service.ports),
+        ("agent", &(9001..=9001))
+    );
+    assert_eq!(service.target, "127.0.0.1:9000".parse().unwrap());
 }
 
 #[test]
