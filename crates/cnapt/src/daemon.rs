@@ -13,7 +13,7 @@ use handover_control::{
     COMMANDS_WAITING, Carrier, ClientState, ClientStatus, Command, Environment, Failure, Listener,
     Networks as NetworkLines, Services, Status, SwitchReply,
 };
-use handover_network::{Watch, now};
+use handover_network::{Snapshot, Watch, now};
 use handover_proto::session::{
     Cnapt, Event, Loss, NetworkId, Ordered, Output, Phase, SwitchReport,
 };
@@ -154,7 +154,7 @@ impl Daemon {
         let targets = Targets::new("client application".into(), config.services.clone(), None);
         let mut networks = Networks::new(config.networks.clone());
         let servers = Servers::new(config.server.clone());
-        networks.update(&watch.snapshot(), servers.current().ok());
+        networks.update(&watch.snapshot(), servers.addresses().unwrap_or_default());
         let daemon = Self {
             sockets: EmulationSockets::new(config.bind.clone(), Arc::clone(&hub)),
             targets: Arc::new(targets),
@@ -200,13 +200,24 @@ impl Daemon {
             Decision::Single if self.carried.is_some() => return,
             Decision::Single => None,
         };
-        let (networks, snapshot) = (&self.networks, self.watch.snapshot());
-        let choose = |server| networks.choose(only, &snapshot, server, now());
-        match self.servers.turn_to(choose) {
-            Some(network) => self.hub.with(|machine, now| machine.attach(network, now)),
-            None if self.servers.current().is_err() => self.resolve(),
-            None => {}
+        let Ok(servers) = self.servers.addresses() else {
+            self.resolve();
+            return;
+        };
+        let snapshot = self.watch.snapshot();
+        if let Some(network) = self.networks.choose(only, &snapshot, servers, now()) {
+            self.hub.with(|machine, now| machine.attach(network, now));
         }
+    }
+
+    /// The server's address that a network uses now.
+    pub(crate) fn server(
+        &self,
+        network: NetworkId,
+        snapshot: &Snapshot,
+    ) -> Result<SocketAddr, String> {
+        let servers = self.servers.addresses()?;
+        self.networks.server(network, snapshot, servers)
     }
 
     fn resolve(&mut self) {
@@ -217,7 +228,8 @@ impl Daemon {
 
     fn networks_changed(&mut self) {
         let snapshot = self.watch.snapshot();
-        self.networks.update(&snapshot, self.servers.current().ok());
+        let servers = self.servers.addresses().unwrap_or_default();
+        self.networks.update(&snapshot, servers);
         let lost = self
             .link
             .as_ref()
@@ -310,7 +322,7 @@ impl Daemon {
 
     fn dial_link(&mut self, link: LinkNumber, network: NetworkId) {
         let snapshot = self.watch.snapshot();
-        let path = self.servers.current().and_then(|server| {
+        let path = self.server(network, &snapshot).and_then(|server| {
             let (interface, source) = self.networks.bound_to(network, &snapshot, server)?;
             let below = self.networks.open(network, &snapshot, server).ok();
             Ok(Path {
@@ -346,7 +358,8 @@ impl Daemon {
                 self.refused
                     .take_if(|code| *code != RefusedCode::Superseded);
                 self.not_reached(path.network, error);
-                self.servers.turn();
+                let servers = self.servers.addresses().unwrap_or_default();
+                self.networks.turn(path.network, path.server, servers);
                 self.resolve();
                 self.hub
                     .with(|machine, now| machine.control_failed(link, now));
@@ -371,16 +384,16 @@ impl Daemon {
     }
 
     fn take_resolved(&mut self, result: Result<Vec<SocketAddr>, String>) {
-        let before = self.servers.current().ok();
+        let before = self.servers.addresses().unwrap_or_default().to_vec();
         if let Err(error) = &result
             && self.resolver_failures.due(now()).is_some()
         {
             warn!(cached = ?before, "{error}");
         }
         self.servers.resolved(result, now());
-        let server = self.servers.current().ok();
-        if server != before {
-            self.networks.update(&self.watch.snapshot(), server);
+        let servers = self.servers.addresses().unwrap_or_default();
+        if servers != before {
+            self.networks.update(&self.watch.snapshot(), servers);
             self.decide();
         }
     }
@@ -583,7 +596,7 @@ impl Daemon {
                 let snapshot = self.watch.snapshot();
                 let networks = self
                     .networks
-                    .lines(&snapshot, &self.servers.current(), current);
+                    .lines(&snapshot, &self.servers.addresses(), current);
                 reply.send(Ok(NetworkLines { networks }));
             }
             Command::Switch { network, reply } => match self.networks.by_name(&network) {
@@ -610,17 +623,14 @@ impl Daemon {
         let (phase, target) = self
             .hub
             .with(|machine, _| (machine.phase(), machine.target()));
-        let (networks, snapshot) = (&self.networks, self.watch.snapshot());
-        let usable = |server| networks.usable(network, &snapshot, server);
-        let found = self.servers.turn_to(|server| usable(server).ok());
-        let unusable = found
-            .is_none()
-            .then(|| self.servers.current().and_then(usable));
+        let snapshot = self.watch.snapshot();
+        let server = self.server(network, &snapshot);
+        let usable = server.and_then(|server| self.networks.usable(network, &snapshot, server));
         if target == Some(network) {
             self.orders.join(network, waiting);
             return;
         }
-        if let Some(Err(reason)) = unusable {
+        if let Err(reason) = usable {
             let (name, names) = (self.networks.name(network), self.networks.names());
             let message = format!("cannot switch to {name}: {reason}; known: {names}");
             waiting.send(Err(Failure::failed(message)));

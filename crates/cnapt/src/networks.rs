@@ -6,6 +6,9 @@
 //! A network with an `up` hook may be gone to though it is not there: it is *closed*, and taken after those that are
 //! open. Links are bound to its interface, or to its VPN's; whether it is open is asked of its own. Where several
 //! networks share an interface, its address tells which of them is there, or else the hook that ran last.
+//!
+//! A server may have several addresses, of both families. Each network tries them in its own turn: one may lead to
+//! some of them only, and what fails on one network says nothing about another.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -60,6 +63,8 @@ struct Network {
     vpn_open: bool,
     /// What is open of it is of no use: it was lost or led nowhere.
     stale: Option<Stale>,
+    /// Which of the server's addresses it tries next, if it leads there.
+    turn: usize,
 }
 
 /// How much of a network is to be opened anew.
@@ -83,6 +88,7 @@ impl Network {
             used: false,
             vpn_open: false,
             stale: None,
+            turn: 0,
         }
     }
 }
@@ -105,7 +111,7 @@ impl Networks {
     }
 
     /// Something changed: new interfaces may be networks, and all may be tried again at once.
-    pub(crate) fn update(&mut self, snapshot: &Snapshot, server: Option<SocketAddr>) {
+    pub(crate) fn update(&mut self, snapshot: &Snapshot, servers: &[SocketAddr]) {
         for network in &mut self.list {
             // What its own hooks change is not a reason to run them again.
             if network.config.up.is_none() {
@@ -113,10 +119,16 @@ impl Networks {
             }
             network.silent_since = None;
         }
-        let Some(server) = server.filter(|_| self.automatic) else {
+        if !self.automatic {
             return;
-        };
-        for name in snapshot.candidates(server.ip()) {
+        }
+        let leads_to = |server: &SocketAddr| snapshot.candidates(server.ip());
+        let candidates: Vec<String> = servers.iter().flat_map(leads_to).collect();
+        // In the kernel's order, whichever of the addresses they lead to.
+        for name in snapshot.interfaces.iter().map(|one| one.name.clone()) {
+            if !candidates.contains(&name) {
+                continue;
+            }
             if self.by_name(&name).is_none() && self.list.len() < AUTOMATIC_NETWORKS {
                 let config = NetworkConfig::of_interface(name.clone(), name);
                 self.list.push(Network::new(config));
@@ -139,6 +151,31 @@ impl Networks {
 
     pub(crate) fn config(&self, id: NetworkId) -> Option<&NetworkConfig> {
         self.list.get(id.0).map(|network| &network.config)
+    }
+
+    /// Which of the server's addresses a network uses now: from its turn on the first that it leads to. While it
+    /// leads to none, the one whose turn it is.
+    pub(crate) fn server(
+        &self,
+        id: NetworkId,
+        snapshot: &Snapshot,
+        servers: &[SocketAddr],
+    ) -> Result<SocketAddr, String> {
+        let network = self.list.get(id.0);
+        let turn = network.and_then(|network| network.turn.checked_rem(servers.len()));
+        let (later, first) = servers.split_at(turn.unwrap_or_default());
+        let mut all = first.iter().chain(later).copied();
+        let leads_there = |server: &SocketAddr| self.bound_to(id, snapshot, *server).is_ok();
+        let found = all.clone().find(leads_there).or_else(|| all.next());
+        found.ok_or_else(|| "the server has no address".to_owned())
+    }
+
+    /// A network did not reach this address of the server: the next one is tried next.
+    pub(crate) fn turn(&mut self, id: NetworkId, failed: SocketAddr, servers: &[SocketAddr]) {
+        let place = servers.iter().position(|server| *server == failed);
+        if let Some((network, place)) = self.list.get_mut(id.0).zip(place) {
+            network.turn = place + 1;
+        }
     }
 
     /// Whether it is there, under any VPN, and its address; else why not.
@@ -422,7 +459,7 @@ impl Networks {
         &self,
         only: Option<NetworkId>,
         snapshot: &Snapshot,
-        server: SocketAddr,
+        servers: &[SocketAddr],
         now: Instant,
     ) -> Option<NetworkId> {
         (0..self.list.len())
@@ -430,12 +467,14 @@ impl Networks {
             .filter(|id| {
                 only.is_none_or(|only| only == *id)
                     && self.list[id.0].retry_at.is_none_or(|at| at <= now)
-                    && self.usable(*id, snapshot, server).is_ok()
             })
-            .min_by_key(|id| {
-                let closed = self.open(*id, snapshot, server).is_err();
+            .filter_map(|id| Some((id, self.server(id, snapshot, servers).ok()?)))
+            .filter(|(id, server)| self.usable(*id, snapshot, *server).is_ok())
+            .min_by_key(|(id, server)| {
+                let closed = self.open(*id, snapshot, *server).is_err();
                 (self.list[id.0].silent_since, closed)
             })
+            .map(|(id, _)| id)
     }
 
     /// What may be tried again now is not waited for any more.
@@ -469,15 +508,16 @@ impl Networks {
     pub(crate) fn lines(
         &self,
         snapshot: &Snapshot,
-        server: &Result<SocketAddr, String>,
+        servers: &Result<&[SocketAddr], String>,
         current: Option<NetworkId>,
     ) -> Vec<NetworkLine> {
         (0..self.list.len())
             .map(NetworkId)
             .map(|id| {
                 let network = &self.list[id.0];
-                let open = server
+                let open = servers
                     .clone()
+                    .and_then(|servers| self.server(id, snapshot, servers))
                     .and_then(|server| self.open(id, snapshot, server));
                 let opens = network.config.up.is_some();
                 let state = match &open {
@@ -537,6 +577,10 @@ mod tests {
         SocketAddr::from(([10, 0, 0, 1], 7400))
     }
 
+    fn servers() -> [SocketAddr; 1] {
+        [server()]
+    }
+
     /// Two interfaces, each with an address and a route to everywhere.
     fn snapshot() -> Snapshot {
         let interface = |index: u32, name: &str| Interface {
@@ -561,13 +605,13 @@ mod tests {
     }
 
     fn choose(networks: &Networks) -> Option<NetworkId> {
-        networks.choose(None, &snapshot(), server(), NOW)
+        networks.choose(None, &snapshot(), &servers(), NOW)
     }
 
     #[test]
     fn a_network_that_fell_silent_is_tried_after_the_others_until_it_carries_again() {
         let mut networks = Networks::new(Vec::new());
-        networks.update(&snapshot(), Some(server()));
+        networks.update(&snapshot(), &servers());
         assert_eq!(choose(&networks), Some(NetworkId(0)));
         networks.fell_silent(NetworkId(0), NOW);
         assert_eq!(choose(&networks), Some(NetworkId(1)));
@@ -582,7 +626,7 @@ mod tests {
     #[test]
     fn of_networks_that_fell_silent_the_one_that_did_last_is_tried_last() {
         let mut networks = Networks::new(Vec::new());
-        networks.update(&snapshot(), Some(server()));
+        networks.update(&snapshot(), &servers());
         networks.fell_silent(NetworkId(1), NOW);
         networks.fell_silent(NetworkId(0), LATER);
         assert_eq!(choose(&networks), Some(NetworkId(1)));
@@ -591,7 +635,7 @@ mod tests {
     #[test]
     fn the_log_is_told_a_reason_once_in_an_interval_and_a_new_one_at_once() {
         let mut networks = Networks::new(Vec::new());
-        networks.update(&snapshot(), Some(server()));
+        networks.update(&snapshot(), &servers());
         let id = NetworkId(0);
         let mut try_in_vain = |error: &str, now| {
             networks.failed(id, error.to_owned());
@@ -628,7 +672,7 @@ mod tests {
         networks.back_off(NetworkId(1), NOW);
         assert_eq!(choose(&networks), Some(NetworkId(0)));
         networks.back_off(NetworkId(0), NOW);
-        networks.update(&snapshot(), Some(server()));
+        networks.update(&snapshot(), &servers());
         assert_eq!(
             choose(&networks),
             Some(NetworkId(1)),
@@ -677,13 +721,47 @@ mod tests {
     #[test]
     fn a_refusal_by_the_server_itself_slows_the_next_attempt() {
         let mut networks = Networks::new(Vec::new());
-        networks.update(&snapshot(), Some(server()));
+        networks.update(&snapshot(), &servers());
         networks.refused(NetworkId(0), "another version".to_owned());
         networks.back_off(NetworkId(0), NOW);
         networks.back_off(NetworkId(1), NOW);
         assert_eq!(choose(&networks), None);
-        let at = |now| networks.choose(None, &snapshot(), server(), now);
+        let at = |now| networks.choose(None, &snapshot(), &servers(), now);
         assert_eq!(at(NOW + RETRY), Some(NetworkId(1)));
         assert_eq!(at(NOW + REFUSED_RETRY), Some(NetworkId(0)));
+    }
+
+    /// The laboratory's `ipv6`: the first network had no IPv4, and the server's first address was of IPv4, so the
+    /// second network was taken.
+    #[test]
+    fn a_network_is_not_passed_over_for_the_order_of_the_servers_addresses() {
+        let mut snapshot = snapshot();
+        let only_ipv6 = IpAddr::from([0x2001, 0xdb8, 1, 0, 0, 0, 0, 2]);
+        snapshot.interfaces[0].addresses = vec![only_ipv6];
+        snapshot.routes[0].destination = IpAddr::from([0; 16]);
+        let ipv6 = SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 7400));
+        let both = [server(), ipv6];
+        let mut networks = Networks::new(Vec::new());
+        networks.update(&snapshot, &both);
+        assert_eq!(networks.names(), "wlan0, wwan0");
+        let first = networks.choose(None, &snapshot, &both, NOW).unwrap();
+        assert_eq!(networks.name(first), "wlan0");
+        assert_eq!(networks.server(first, &snapshot, &both), Ok(ipv6));
+    }
+
+    #[test]
+    fn every_network_tries_every_address_in_its_own_turn() {
+        let all = [1, 2, 3].map(|last| SocketAddr::from(([10, 0, 0, last], 7400)));
+        let mut networks = Networks::new(Vec::new());
+        networks.update(&snapshot(), &all);
+        let mut tried = Vec::new();
+        for _ in 0..4 {
+            let server = networks.server(NetworkId(0), &snapshot(), &all).unwrap();
+            tried.push(server);
+            networks.turn(NetworkId(0), server, &all);
+        }
+        assert_eq!(tried, [all[0], all[1], all[2], all[0]]);
+        let other = networks.server(NetworkId(1), &snapshot(), &all);
+        assert_eq!(other, Ok(all[0]));
     }
 }

@@ -67,9 +67,9 @@ impl Daemon {
     /// Hooks that are not configured have done their work.
     fn run_hooks(&mut self, asked: Asked, kinds: Vec<(NetworkId, Kind)>) {
         let snapshot = self.watch.snapshot();
-        let server = self.servers.current().ok();
         let mut hooks = Vec::new();
         for (id, kind) in kinds {
+            let server = self.server(id, &snapshot).ok();
             match self.networks.hook(id, kind, &snapshot, server) {
                 Some(hook) => hooks.push((id, hook)),
                 None => self.networks.done(id, kind),
@@ -167,18 +167,15 @@ impl Daemon {
         }
     }
 
-    fn is_there(&mut self, asked: Asked) -> Result<(), String> {
+    fn is_there(&self, asked: Asked) -> Result<(), String> {
         let (networks, snapshot) = (&self.networks, self.watch.snapshot());
         let network = asked.network();
-        let find = |server| match asked {
+        let server = self.server(network, &snapshot);
+        server.and_then(|server| match asked {
             Asked::Close { .. } => Ok(()),
             Asked::Open { .. } => networks.open(network, &snapshot, server).map(drop),
             Asked::OpenVpn { .. } => networks.bound_to(network, &snapshot, server).map(drop),
-        };
-        if self.servers.turn_to(|server| find(server).ok()).is_some() {
-            return Ok(());
-        }
-        self.servers.current().and_then(find)
+        })
     }
 
     fn answer(&mut self, asked: Asked, done: bool) {
@@ -204,8 +201,8 @@ impl Daemon {
     /// The daemon ends: what it opened is closed.
     pub(crate) async fn close_all(&mut self) {
         let snapshot = self.watch.snapshot();
-        let server = self.servers.current().ok();
         for (id, kind) in self.networks.closing(None) {
+            let server = self.server(id, &snapshot).ok();
             let Some(hook) = self.networks.hook(id, kind, &snapshot, server) else {
                 continue;
             };

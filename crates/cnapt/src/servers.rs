@@ -19,8 +19,6 @@ const RESOLVE_AGAIN: Duration = Duration::from_secs(5);
 pub(crate) struct Servers {
     configured: Vec<ServerAddress>,
     addresses: Vec<SocketAddr>,
-    /// Which of the addresses is tried next.
-    turn: usize,
     resolving: bool,
     resolved_at: Option<Instant>,
     error: Option<String>,
@@ -31,37 +29,21 @@ impl Servers {
         Self {
             addresses: dial::literal_addresses(&configured),
             configured,
-            turn: 0,
             resolving: false,
             resolved_at: None,
             error: None,
         }
     }
 
-    /// The address that is tried now, or why there is none.
-    pub(crate) fn current(&self) -> Result<SocketAddr, String> {
-        self.addresses
-            .get(self.turn)
-            .copied()
-            .ok_or_else(|| match &self.error {
-                Some(error) => error.clone(),
-                None => "the server's name is not resolved yet".to_owned(),
-            })
-    }
-
-    /// The current address was not reached.
-    pub(crate) fn turn(&mut self) {
-        self.turn = (self.turn + 1) % self.addresses.len().max(1);
-    }
-
-    /// The first address from the current one on for which `find` finds something becomes the current one.
-    pub(crate) fn turn_to<T>(&mut self, find: impl Fn(SocketAddr) -> Option<T>) -> Option<T> {
-        let count = self.addresses.len();
-        let (turn, found) = (self.turn..self.turn + count)
-            .map(|turn| turn % count)
-            .find_map(|turn| Some((turn, find(self.addresses[turn])?)))?;
-        self.turn = turn;
-        Some(found)
+    /// All addresses, never none, or why there are none.
+    pub(crate) fn addresses(&self) -> Result<&[SocketAddr], String> {
+        if !self.addresses.is_empty() {
+            return Ok(&self.addresses);
+        }
+        Err(match &self.error {
+            Some(error) => error.clone(),
+            None => "the server's name is not resolved yet".to_owned(),
+        })
     }
 
     /// What to resolve now, if it is time for it.
@@ -80,9 +62,6 @@ impl Servers {
         self.resolved_at = Some(now);
         match result {
             Ok(addresses) => {
-                if addresses != self.addresses {
-                    self.turn = 0;
-                }
                 self.addresses = addresses;
                 self.error = None;
             }
@@ -122,7 +101,7 @@ mod tests {
         let mut servers = servers();
         assert!(servers.resolve(START).is_some());
         servers.resolved(Err("cannot resolve it".into()), START);
-        assert_eq!(servers.current(), Err("cannot resolve it".into()));
+        assert_eq!(servers.addresses(), Err("cannot resolve it".into()));
         assert_eq!(servers.next_resolve(), Some(START + RESOLVE_AGAIN));
         assert!(servers.resolve(START).is_none(), "too soon");
         assert!(servers.resolve(START + RESOLVE_AGAIN).is_some());
@@ -135,32 +114,15 @@ mod tests {
         servers.resolved(Ok(vec![address(1)]), START);
         let later = START + RESOLVE_AGAIN;
         assert!(servers.resolve(later).is_some());
-        assert_eq!(servers.current(), Ok(address(1)), "the look-up hangs");
+        assert_eq!(
+            servers.addresses(),
+            Ok(&[address(1)][..]),
+            "the look-up hangs"
+        );
         let much_later = later + 100 * RESOLVE_AGAIN;
         assert!(servers.resolve(much_later).is_none(), "it still hangs");
         servers.resolved(Err("timed out".into()), much_later);
-        assert_eq!(servers.current(), Ok(address(1)));
+        assert_eq!(servers.addresses(), Ok(&[address(1)][..]));
         assert_eq!(servers.error(), Some("timed out"));
-    }
-
-    #[test]
-    fn every_address_has_its_turn() {
-        let mut servers = servers();
-        servers.resolved(Ok(vec![address(1), address(2)]), START);
-        servers.turn();
-        assert_eq!(servers.current(), Ok(address(2)));
-        servers.turn();
-        assert_eq!(servers.current(), Ok(address(1)));
-    }
-
-    #[test]
-    fn an_address_that_no_network_leads_to_does_not_keep_the_others_from_being_tried() {
-        let mut servers = servers();
-        servers.resolved(Ok(vec![address(1), address(2), address(3)]), START);
-        let found = servers.turn_to(|server| (server == address(2)).then_some("wifi"));
-        assert_eq!(found, Some("wifi"));
-        assert_eq!(servers.current(), Ok(address(2)));
-        assert_eq!(servers.turn_to(|_| None::<()>), None);
-        assert_eq!(servers.current(), Ok(address(2)));
     }
 }
