@@ -1,6 +1,6 @@
 //! Real programs in a namespace: started, listened to, and gone with their value.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -45,7 +45,28 @@ impl Program {
         log: &Arc<Log>,
         namespace: &Namespace,
         name: &str,
+        command: Command,
+    ) -> Result<Self> {
+        Self::start_by(log, name, command, |command| namespace.spawn(command))
+    }
+
+    /// As [`Program::start`], for one that is to change the namespace's network.
+    pub fn start_administrator(
+        log: &Arc<Log>,
+        namespace: &Namespace,
+        name: &str,
+        command: Command,
+    ) -> Result<Self> {
+        Self::start_by(log, name, command, |command| {
+            namespace.spawn_administrator(command)
+        })
+    }
+
+    fn start_by(
+        log: &Arc<Log>,
+        name: &str,
         mut command: Command,
+        spawn: impl FnOnce(Command) -> io::Result<Child>,
     ) -> Result<Self> {
         command
             .stdin(Stdio::piped())
@@ -53,7 +74,7 @@ impl Program {
             .stderr(Stdio::piped());
         log.line(name, &format!("starts: {command:?}"));
         let described = format!("start {name}: {command:?}");
-        let mut child = namespace.spawn(command).context(described)?;
+        let mut child = spawn(command).context(described)?;
         let output = Arc::new(Output::default());
         let streams: [Option<Box<dyn Read + Send>>; STREAMS] = [
             child.stdout.take().map(|stream| Box::new(stream) as _),

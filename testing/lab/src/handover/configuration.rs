@@ -39,6 +39,7 @@ pub(super) fn client(client: &Client<'_>, server_key: &str) -> String {
         networks,
         services,
         options,
+        administrator: _,
     } = client;
     let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
     let mut text = format!(
@@ -70,14 +71,19 @@ fn tables(services: &[Service<'_>]) -> String {
             protocol,
             target,
             port,
+            more_ports,
         } = service;
+        let ports = match more_ports {
+            0 => port.to_string(),
+            more => format!("\"{port}-{}\"", port + more),
+        };
         text += &format!(
             "
 [[service]]
 name = \"{name}\"
 protocol = \"{protocol}\"
 target = \"{target}\"
-port = {port}
+port = {ports}
 "
         );
     }

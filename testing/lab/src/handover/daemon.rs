@@ -36,6 +36,7 @@ pub(super) struct Launch {
     pub(super) name: String,
     pub(super) directory: PathBuf,
     pub(super) tunables: Option<&'static str>,
+    pub(super) administrator: bool,
 }
 
 impl Launch {
@@ -51,6 +52,9 @@ impl Launch {
         let mut command = Command::new(&self.binary);
         command.args([self.role, "--config"]).arg(self.file("toml"));
         command.envs(self.tunables.map(|tunables| ("GLIBC_TUNABLES", tunables)));
+        if self.administrator {
+            return Program::start_administrator(&self.log, namespace, &self.name, command);
+        }
         Program::start(&self.log, namespace, &self.name, command)
     }
 
@@ -77,8 +81,12 @@ impl Daemon {
 
     /// Waits until it has said that it is up.
     pub fn wait_until_up(&self) -> Result<()> {
-        let line = format!("{} up", self.launch.role);
-        self.program.wait_for_line(&line, START_LIMIT).map(drop)
+        self.wait_for_line(&format!("{} up", self.launch.role))
+    }
+
+    /// Waits until it has said something that it says soon after its start.
+    pub fn wait_for_line(&self, text: &str) -> Result<()> {
+        self.program.wait_for_line(text, START_LIMIT).map(drop)
     }
 
     /// Starts it again with the same configuration and key, after killing it if it still runs. Nobody

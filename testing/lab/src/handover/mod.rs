@@ -48,6 +48,8 @@ pub struct Service<'a> {
     pub target: SocketAddr,
     /// The port at which the other side's applications find it.
     pub port: u16,
+    /// How many ports behind this one belong to it too, each to the next one of the target's.
+    pub more_ports: u16,
 }
 
 impl<'a> Service<'a> {
@@ -58,17 +60,21 @@ impl<'a> Service<'a> {
             protocol: "tcp",
             target,
             port,
+            more_ports: 0,
         }
     }
 
     /// A connectionless one.
     pub const fn udp(name: &'a str, target: SocketAddr, port: u16) -> Self {
         Self {
-            name,
             protocol: "udp",
-            target,
-            port,
+            ..Self::tcp(name, target, port)
         }
+    }
+
+    /// The same with a range of ports.
+    pub const fn with_more_ports(self, more_ports: u16) -> Self {
+        Self { more_ports, ..self }
     }
 
     /// Where an application on the device connects.
@@ -92,6 +98,8 @@ pub struct Client<'a> {
     pub services: &'a [Service<'a>],
     /// More lines for its configuration.
     pub options: &'a str,
+    /// Whether it may change the device's network.
+    pub administrator: bool,
 }
 
 /// A SNAPT on the server and a CNAPT on the device.
@@ -103,6 +111,13 @@ pub struct Handover {
     pub client: Daemon,
     server_key: String,
     site: Site,
+}
+
+/// What is said of a server to be started.
+#[derive(Debug, Clone, Copy, Default)]
+struct Server<'a> {
+    options: &'a str,
+    administrator: bool,
 }
 
 /// The binary and the files of a server and its clients.
@@ -141,7 +156,7 @@ impl Handover {
     ) -> Result<Self> {
         let site = Site::new(lab, Some(KEEP_NOTHING_FREED))?;
         let client = Client::named(KNOWN_CLIENTS[0], networks);
-        Self::start_at(site, topology, services, &client, "")
+        Self::start_at(site, topology, services, &client, Server::default())
     }
 
     /// As [`Handover::start`], with more lines for the server's configuration.
@@ -152,8 +167,26 @@ impl Handover {
         client: &Client<'_>,
         server_options: &str,
     ) -> Result<Self> {
-        let site = Site::new(lab, None)?;
-        Self::start_at(site, topology, services, client, server_options)
+        let server = Server {
+            options: server_options,
+            administrator: false,
+        };
+        Self::start_at(Site::new(lab, None)?, topology, services, client, server)
+    }
+
+    /// As [`Handover::start_with`], with a server that may change its host's network.
+    pub fn start_with_administrator(
+        lab: &Lab,
+        topology: &Topology,
+        services: &[Service<'_>],
+        client: &Client<'_>,
+        server_options: &str,
+    ) -> Result<Self> {
+        let server = Server {
+            options: server_options,
+            administrator: true,
+        };
+        Self::start_at(Site::new(lab, None)?, topology, services, client, server)
     }
 
     fn start_at(
@@ -161,16 +194,16 @@ impl Handover {
         topology: &Topology,
         services: &[Service<'_>],
         client: &Client<'_>,
-        server_options: &str,
+        server: Server<'_>,
     ) -> Result<Self> {
         let server_key = site.keygen("server")?;
         let mut clients = Vec::new();
         for name in KNOWN_CLIENTS {
             clients.push((name, site.keygen(name)?));
         }
-        let configuration = configuration::server(&clients, services, server_options);
+        let configuration = configuration::server(&clients, services, server.options);
         let server = site
-            .launch("server", "server")
+            .launch("server", "server", server.administrator)
             .start(&topology.server, &configuration)?;
         // A client that finds nobody on its first network would try the next.
         server.wait_until_up()?;
@@ -235,6 +268,16 @@ impl Handover {
         self.client.switch(network)
     }
 
+    /// Waits until the server's applications find a service of the first client; returns where.
+    pub fn wait_until_offered(&self, service: &Service<'_>) -> Result<SocketAddr> {
+        let status = self.client_status()?;
+        let virtual_ip = status["virtual_ip"].as_str().context("no virtual IP")?;
+        let offered = SocketAddr::new(virtual_ip.parse()?, service.port);
+        let line = format!("listening service={} address={offered}", service.name);
+        self.server.wait_for_line(&line)?;
+        Ok(offered)
+    }
+
     /// Waits until the client's status is as `wanted`, and returns it.
     pub fn wait_for_status(
         &mut self,
@@ -272,6 +315,7 @@ impl<'a> Client<'a> {
             networks,
             services: &[],
             options: "",
+            administrator: false,
         }
     }
 }
@@ -291,7 +335,7 @@ impl Site {
         binary::keygen(&self.binary, &file)
     }
 
-    fn launch(&self, role: &'static str, name: &str) -> Launch {
+    fn launch(&self, role: &'static str, name: &str, administrator: bool) -> Launch {
         Launch {
             binary: self.binary.clone(),
             log: Arc::clone(&self.log),
@@ -299,6 +343,7 @@ impl Site {
             name: name.to_owned(),
             directory: self.directory.path().to_owned(),
             tunables: self.tunables,
+            administrator,
         }
     }
 
@@ -309,7 +354,7 @@ impl Site {
         server_key: &str,
     ) -> Result<Daemon> {
         let configuration = configuration::client(client, server_key);
-        self.launch("client", client.name)
+        self.launch("client", client.name, client.administrator)
             .start(&topology.device, &configuration)
     }
 }

@@ -1,6 +1,7 @@
 //! The scenarios, one file each.
 
 mod client_services;
+mod conversation;
 mod copied_key;
 mod datagrams;
 mod dead_order;
@@ -12,6 +13,7 @@ mod first_session;
 mod forty_switches;
 mod half_closed;
 mod hooked;
+mod ipv6;
 mod killed;
 mod lab_address;
 mod lab_curl;
@@ -264,6 +266,12 @@ pub const ALL: &[Scenario] = &[
         about: "behind two NATs that forget, and whose outer address changes, no application notices",
         needs: &nat::NEEDS,
         run: nat::run,
+    },
+    Scenario {
+        name: "ipv6",
+        about: "from a network of IPv6 only to one of IPv4 only and back, with services of IPv6",
+        needs: &[Facility::Tun],
+        run: ipv6::run,
     },
     Scenario {
         name: "storm",

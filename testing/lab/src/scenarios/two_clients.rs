@@ -1,29 +1,16 @@
 //! Two clients of one server, each with its own switches: neither disturbs the other (R24).
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::world::{LIMIT, NETWORKS, ensure_done, two_networks};
-use crate::application::{Application, Stop, converse, enter};
+use super::conversation::Conversation;
+use super::world::{NETWORKS, ensure_done, two_networks};
+use crate::application::Stop;
 use crate::handover::{Client, Handover, START_LIMIT, Service};
 use crate::scenario::Lab;
 use crate::servers::Echo;
-use crate::topology::{SERVER, Topology};
-use crate::wait::wait_until;
-
-const PAUSE: Duration = Duration::from_millis(10);
-
-/// So many more answers show that a conversation goes on.
-const SOME: u64 = 20;
-
-struct Conversation {
-    application: Application<u64>,
-    answers: Arc<AtomicU64>,
-}
+use crate::topology::SERVER;
 
 pub(super) fn run(lab: &Lab) -> Result<()> {
     let topology = two_networks()?;
@@ -39,12 +26,9 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
         status["state"] == "attached"
     })?;
     let stop = Stop::default();
-    let one = start(&topology, service.entrance(), &stop)?;
-    let two = start(
-        &topology,
-        SocketAddr::new([127, 0, 0, 2].into(), service.port),
-        &stop,
-    )?;
+    let mut one = Conversation::start(&topology.device, service.entrance(), &stop)?;
+    let entrance = SocketAddr::new([127, 0, 0, 2].into(), service.port);
+    let mut two = Conversation::start(&topology.device, entrance, &stop)?;
 
     ensure_done(&handover.switch("wwan0")?, "planned")?;
     two.wait_for_more()?;
@@ -62,30 +46,10 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
 
     stop.stop();
     for conversation in [one, two] {
-        let answered = conversation.application.finish(LIMIT)?;
+        let answered = conversation.finish()?;
         lab.note(&format!("{answered} questions answered"));
     }
     Ok(())
-}
-
-fn start(topology: &Topology, entrance: SocketAddr, stop: &Stop) -> Result<Conversation> {
-    let (stream, told) = (enter(&topology.device, entrance)?, stop.clone());
-    let answers = Arc::<AtomicU64>::default();
-    let tally = Arc::clone(&answers);
-    let talk = move || converse(stream, &told, PAUSE, &tally);
-    Ok(Conversation {
-        application: Application::start("conversation", talk)?,
-        answers,
-    })
-}
-
-impl Conversation {
-    fn wait_for_more(&self) -> Result<()> {
-        let wanted = self.answers.load(Ordering::Relaxed) + SOME;
-        wait_until("more answers", LIMIT, || {
-            Ok(self.answers.load(Ordering::Relaxed) >= wanted)
-        })
-    }
 }
 
 /// The server knows where each of its clients is.
