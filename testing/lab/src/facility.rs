@@ -1,7 +1,7 @@
 //! What a scenario needs of the machine, and whether it is there.
 
 use std::env;
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::Uid;
@@ -15,6 +15,8 @@ pub enum Facility {
     Tun,
     /// A program of this name.
     Program(&'static str),
+    /// A user who is not root, as this program wants it: where there are no user namespaces there is none.
+    OrdinaryUser(&'static str),
     /// What sshd wants when it runs as root, which it does where there are no user namespaces.
     SshdDirectory,
 }
@@ -35,6 +37,9 @@ impl Facility {
             Self::Program(name) => find_program(name)
                 .is_none()
                 .then(|| format!("{name} is not installed")),
+            Self::OrdinaryUser(program) => Uid::current()
+                .is_root()
+                .then(|| format!("{program} refuses to run as root")),
             Self::SshdDirectory => {
                 let missing = Uid::current().is_root() && !Path::new(SSHD_DIRECTORY).is_dir();
                 missing.then(|| format!("sshd as root needs the directory {SSHD_DIRECTORY}"))
@@ -46,11 +51,16 @@ impl Facility {
 /// Where servers live, which is not on every user's search path.
 const SYSTEM_DIRECTORIES: [&str; 2] = ["/usr/sbin", "/sbin"];
 
+/// Debian keeps a server of each version in a directory of its own there.
+const POSTGRESQL_VERSIONS: &str = "/usr/lib/postgresql";
+
 /// The full path of an installed program; sshd, for one, insists on being started by it.
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
+    let versions = fs::read_dir(POSTGRESQL_VERSIONS).into_iter().flatten();
     env::split_paths(&path)
         .chain(SYSTEM_DIRECTORIES.iter().map(PathBuf::from))
+        .chain(versions.flatten().map(|version| version.path().join("bin")))
         .map(|directory| directory.join(name))
         .find(|program| is_executable(program))
 }

@@ -27,6 +27,7 @@ mod nat;
 mod orders;
 mod outage;
 mod port_taken;
+mod programs;
 mod refused_target;
 mod resets;
 mod same_network;
@@ -273,6 +274,10 @@ pub const ALL: &[Scenario] = &[
         needs: &[Facility::Tun],
         run: ipv6::run,
     },
+    programs::POSTGRESQL,
+    programs::SAMBA,
+    programs::VNC,
+    programs::FTP,
     Scenario {
         name: "storm",
         about: "networks come and go at random, faster than switches can follow",
