@@ -52,10 +52,12 @@ fn main() -> ExitCode {
 }
 
 fn list() -> Result<()> {
+    // Who the lab's user is decides what is missing, too.
+    let no_sandbox = enter_sandbox().err().map(|error| format!("{error:#}"));
     let mut stdout = std::io::stdout().lock();
     for scenario in scenarios::ALL.iter().chain(bench::ALL) {
         write!(stdout, "{:<28}  {}", scenario.name, scenario.about)?;
-        if let Some(reason) = scenario.missing() {
+        if let Some(reason) = no_sandbox.clone().or_else(|| scenario.missing()) {
             write!(stdout, " (not here: {reason})")?;
         }
         writeln!(stdout)?;

@@ -160,6 +160,20 @@ impl Daemon {
         })
     }
 
+    /// Waits until a client lists `count` switches, and returns the last.
+    pub fn wait_for_switch(&mut self, count: usize, limit: Duration) -> Result<Value> {
+        let status = self.wait_for_status(&format!("switch {count}"), limit, |status| {
+            status["switches"]
+                .as_array()
+                .is_some_and(|all| all.len() >= count)
+                && status["state"] == "attached"
+        })?;
+        let last = status["switches"]
+            .as_array()
+            .and_then(|all| all.get(count - 1));
+        last.cloned().context("the switch has gone from the list")
+    }
+
     fn json(&self, arguments: &[&str]) -> Result<Value> {
         let arguments = [arguments, &["--json"]].concat();
         let output = self.run(&arguments)?;

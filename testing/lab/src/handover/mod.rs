@@ -35,7 +35,9 @@ const KEEP_NOTHING_FREED: &str = "glibc.malloc.mmap_threshold=4096:glibc.malloc.
 const SERVER_LISTENS: SocketAddr = SocketAddr::new(IpAddr::V4(SERVER), PORT);
 
 /// The clients that every server of the lab knows, by the names of their key files.
-const KNOWN_CLIENTS: [&str; 2] = ["client", "second"];
+pub const KNOWN_CLIENTS: [&str; 10] = [
+    "client", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth",
+];
 
 /// An application that applications at the other side reach.
 #[derive(Debug, Clone, Copy)]
@@ -86,7 +88,7 @@ impl<'a> Service<'a> {
 /// A client to be started.
 #[derive(Debug, Clone, Copy)]
 pub struct Client<'a> {
-    /// Names its key, configuration and socket. The server knows `client` and `second`.
+    /// Names its key, configuration and socket. The server knows [`KNOWN_CLIENTS`].
     pub name: &'a str,
     /// Where it looks for the server.
     pub servers: &'a [SocketAddr],
@@ -292,16 +294,9 @@ impl Handover {
 
     /// Waits until the client lists `count` switches, and returns the last.
     pub fn wait_for_switch(&mut self, count: usize, limit: Duration) -> Result<Value> {
-        let status = self.wait_for_status(&format!("switch {count}"), limit, |status| {
-            status["switches"]
-                .as_array()
-                .is_some_and(|all| all.len() >= count)
-                && status["state"] == "attached"
-        })?;
-        let last = status["switches"]
-            .as_array()
-            .and_then(|all| all.get(count - 1));
-        last.cloned().context("the switch has gone from the list")
+        let found = self.client.wait_for_switch(count, limit);
+        self.server.program().ensure_running()?;
+        found
     }
 }
 

@@ -55,8 +55,8 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
             .iter_mut()
             .try_for_each(Conversation::wait_for_more)?;
         match change {
-            None => order_other(lab, &handover)?,
-            Some(disturbance) => sky.strike_current(lab, &mut handover, disturbance)?,
+            None => order_other(lab, &handover.client)?,
+            Some(disturbance) => sky.strike_current(lab, &mut handover.client, disturbance)?,
         }
     }
     conversations

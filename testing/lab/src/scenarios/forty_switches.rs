@@ -48,9 +48,9 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
                 two_that_meet(lab, &mut sky, &mut handover, &mut random)?;
                 continue;
             }
-            match draw(&mut random) {
-                None => order_other(lab, &handover)?,
-                Some(disturbance) => sky.strike_current(lab, &mut handover, disturbance)?,
+            match Disturbance::draw(&mut random) {
+                None => order_other(lab, &handover.client)?,
+                Some(disturbance) => sky.strike_current(lab, &mut handover.client, disturbance)?,
             }
         }
         workload.wait_for_progress()?;
@@ -62,15 +62,8 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
     ));
     ensure!(switches >= ROUNDS * ROUND, "only {switches} switches");
     // Conduits that the applications needed stay for the next ones; a switch renews them all.
-    order_other(lab, &handover)?;
+    order_other(lab, &handover.client)?;
     before.ensure_restored(lab, &mut handover)
-}
-
-/// What comes next; `None` is an order.
-fn draw(random: &mut Random) -> Option<Disturbance> {
-    let all = Disturbance::ALL.map(Some);
-    let index = usize::try_from(random.below(all.len() as u64 + 1)).ok()?;
-    all.get(index).copied().flatten()
 }
 
 fn lull(random: &mut Random) {
@@ -102,7 +95,7 @@ fn two_at_once(
 ) -> Result<bool> {
     let status = handover.client_status()?;
     let (current, switches) = (current_network(&status)?, count_switches(&status));
-    let first = begin(lab, sky, handover, draw(random), current)?;
+    let first = begin(lab, sky, handover, Disturbance::draw(random), current)?;
     let met = wait_for("the switch to begin", LIMIT, || {
         let status = handover.client_status()?;
         let over = count_switches(&status) > switches;
@@ -113,7 +106,7 @@ fn two_at_once(
     let second = if sky.is_ill(index) {
         None
     } else {
-        draw(random)
+        Disturbance::draw(random)
     };
     let second = begin(lab, sky, handover, second, index)?;
     let met = met && count_switches(&handover.client_status()?) == switches;

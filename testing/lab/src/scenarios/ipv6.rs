@@ -75,11 +75,11 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
     };
     ask_all(&mut clients)?;
     for _ in NETWORKS {
-        order_other(lab, &handover)?;
+        order_other(lab, &handover.client)?;
         ask_all(&mut clients)?;
     }
     for disturbance in [Disturbance::LinkDown, Disturbance::SilentCut] {
-        sky.strike_current(lab, &mut handover, disturbance)?;
+        sky.strike_current(lab, &mut handover.client, disturbance)?;
         ask_all(&mut clients)?;
     }
     for client in &mut clients {

@@ -149,7 +149,7 @@ pub(super) fn run_at_random(lab: &Lab) -> Result<()> {
     }
     wait_for_answers(orders)?;
     // A switch renews all conduits, whatever became of some.
-    order_other(lab, &pair.handover)?;
+    order_other(lab, &pair.handover.client)?;
     before.ensure_restored(lab, &mut pair.handover)
 }
 

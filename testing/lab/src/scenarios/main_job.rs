@@ -38,13 +38,13 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
     for event in EVENTS {
         workload.wait_for_progress()?;
         match event {
-            None => order_other(lab, &handover)?,
-            Some(disturbance) => sky.strike_current(lab, &mut handover, disturbance)?,
+            None => order_other(lab, &handover.client)?,
+            Some(disturbance) => sky.strike_current(lab, &mut handover.client, disturbance)?,
         }
     }
     workload.wait_for_progress()?;
     workload.finish(lab)?;
     // Conduits that the applications needed stay for the next ones; a switch renews them all.
-    order_other(lab, &handover)?;
+    order_other(lab, &handover.client)?;
     before.ensure_restored(lab, &mut handover)
 }

@@ -39,6 +39,7 @@ mod stopped;
 mod storm;
 mod strangers;
 mod switch_timeout;
+mod ten_clients;
 mod true_origin;
 mod two_clients;
 mod unread;
@@ -278,6 +279,12 @@ pub const ALL: &[Scenario] = &[
     programs::SAMBA,
     programs::VNC,
     programs::FTP,
+    Scenario {
+        name: "ten_clients",
+        about: "ten clients switch at random for two minutes and do not disturb each other",
+        needs: &[Facility::Tun],
+        run: ten_clients::run,
+    },
     Scenario {
         name: "storm",
         about: "networks come and go at random, faster than switches can follow",

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::world::{NETWORKS, ensure_done};
-use crate::handover::Handover;
+use crate::handover::{Daemon, Handover};
 use crate::random::Random;
 use crate::scenario::Lab;
 use crate::topology::Topology;
@@ -30,6 +30,13 @@ pub(super) enum Disturbance {
 
 impl Disturbance {
     pub(super) const ALL: [Self; 3] = [Self::SilentCut, Self::LinkDown, Self::AddressChange];
+
+    /// What comes next, all equally likely; `None` is an order.
+    pub(super) fn draw(random: &mut Random) -> Option<Self> {
+        let all = Self::ALL.map(Some);
+        let index = usize::try_from(random.below(all.len() as u64 + 1)).ok()?;
+        all.get(index).copied().flatten()
+    }
 }
 
 /// The random numbers of a scenario, from the seed in `HANDOVER_LAB_SEED`, which is noted.
@@ -97,14 +104,14 @@ impl Sky {
     pub(super) fn strike_current(
         &mut self,
         lab: &Lab,
-        handover: &mut Handover,
+        client: &mut Daemon,
         disturbance: Disturbance,
     ) -> Result<()> {
-        let status = handover.client_status()?;
+        let status = client.status()?;
         let current = current_network(&status)?;
         lab.note(&format!("{disturbance:?} of {}", NETWORKS[current]));
         self.strike(disturbance, current)?;
-        let entry = handover.wait_for_switch(count_switches(&status) + 1, SWITCH_LIMIT)?;
+        let entry = client.wait_for_switch(count_switches(&status) + 1, SWITCH_LIMIT)?;
         lab.note(&format!("{entry}"));
         ensure_done(&entry, "unexpected")?;
         self.heal(current)
@@ -112,9 +119,9 @@ impl Sky {
 }
 
 /// Orders a switch to the network that is not the current one.
-pub(super) fn order_other(lab: &Lab, handover: &Handover) -> Result<()> {
-    let target = NETWORKS[1 - current_network(&handover.client_status()?)?];
-    let entry = handover.switch(target)?;
+pub(super) fn order_other(lab: &Lab, client: &Daemon) -> Result<()> {
+    let target = NETWORKS[1 - current_network(&client.status()?)?];
+    let entry = client.switch(target)?;
     lab.note(&format!("to {target}: {entry}"));
     ensure_done(&entry, "planned")
 }

@@ -40,7 +40,7 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
     lab.note(&format!("{} switches", count_switches(&status)));
     workload.finish(lab)?;
     // Conduits that the applications needed stay for the next ones; a switch renews them all.
-    order_other(lab, &handover)?;
+    order_other(lab, &handover.client)?;
     before.ensure_restored(lab, &mut handover)
 }
 

@@ -79,9 +79,9 @@ fn live_through(
     dialogue.ask()?;
     dialogue.hear()?;
     dialogue.ask()?;
-    order_other(lab, handover)?;
+    order_other(lab, &handover.client)?;
     dialogue.hear()?;
     dialogue.ask()?;
-    sky.strike_current(lab, handover, Disturbance::SilentCut)?;
+    sky.strike_current(lab, &mut handover.client, Disturbance::SilentCut)?;
     dialogue.hear()
 }
