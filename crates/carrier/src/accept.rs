@@ -73,7 +73,8 @@ impl Acceptor {
     }
 
     async fn handshake(&self, stream: TcpStream) -> Result<(Conduit, PublicKey), AcceptError> {
-        socket::prepare(&SockRef::from(&stream)).map_err(AcceptError::Broken)?;
+        socket::prepare(&SockRef::from(&stream), socket::KEEPALIVE_IDLE)
+            .map_err(AcceptError::Broken)?;
         let stream = self
             .tls
             .accept_with(read_ahead(stream), |session| {

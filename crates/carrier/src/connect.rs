@@ -24,6 +24,7 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 pub struct Connector {
     tls: TlsConnector,
     server_key: PublicKey,
+    keepalive: Duration,
 }
 
 impl Connector {
@@ -37,7 +38,14 @@ impl Connector {
         Ok(Self {
             tls: TlsConnector::from(Arc::new(config)),
             server_key,
+            keepalive: socket::KEEPALIVE_IDLE,
         })
+    }
+
+    /// The same, but conduits on which nothing passes for so long are probed: where a NAT forgets early.
+    #[must_use]
+    pub fn with_keepalive(self, keepalive: Duration) -> Self {
+        Self { keepalive, ..self }
     }
 
     /// Opens a conduit through `socket`, which the caller has bound to an interface and an address.
@@ -65,7 +73,7 @@ impl Connector {
         socket: TcpSocket,
         server: SocketAddr,
     ) -> Result<Conduit, ConnectError> {
-        socket::prepare(&SockRef::from(&socket)).map_err(ConnectError::Socket)?;
+        socket::prepare(&SockRef::from(&socket), self.keepalive).map_err(ConnectError::Socket)?;
         let stream = socket
             .connect(server)
             .await

@@ -6,14 +6,14 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 
 /// Sets what every conduit's socket needs. On the connecting side this comes before the connect,
-/// which it bounds too.
-pub(crate) fn prepare(socket: &SockRef<'_>) -> io::Result<()> {
+/// which it bounds too. An idle conduit is probed after `keepalive`.
+pub(crate) fn prepare(socket: &SockRef<'_>, keepalive: Duration) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_notsent_lowat(NOT_SENT_BYTES)?;
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
     socket.set_tcp_keepalive(
         &TcpKeepalive::new()
-            .with_time(KEEPALIVE_IDLE)
+            .with_time(keepalive)
             .with_interval(KEEPALIVE_INTERVAL)
             .with_retries(KEEPALIVE_RETRIES),
     )
@@ -29,7 +29,7 @@ const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An idle conduit is probed well before the NATs of mobile networks forget it (a few minutes), and
 /// seldom enough to let a radio sleep.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+pub(crate) const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 
 /// With [`KEEPALIVE_RETRIES`], a vanished peer is noticed within the time that [`USER_TIMEOUT`]
 /// allows.

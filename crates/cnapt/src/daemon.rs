@@ -155,6 +155,9 @@ impl Daemon {
         let mut networks = Networks::new(config.networks.clone());
         let servers = Servers::new(config.server.clone());
         networks.update(&watch.snapshot(), servers.addresses().unwrap_or_default());
+        for (network, interval) in networks.keepalives() {
+            hub.with(|machine, _| machine.set_keepalive(network, interval));
+        }
         let daemon = Self {
             sockets: EmulationSockets::new(config.bind.clone(), Arc::clone(&hub)),
             targets: Arc::new(targets),
@@ -331,6 +334,7 @@ impl Daemon {
                 source,
                 below,
                 server,
+                keepalive: self.networks.config(network).and_then(|one| one.keepalive),
             })
         });
         match path {

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use handover_carrier::{Conduit, Connector};
 use handover_network::bound_tcp_socket;
@@ -22,6 +23,8 @@ pub(crate) struct Path {
     /// The network's own address, where the interface is that of a VPN over it.
     pub(crate) below: Option<IpAddr>,
     pub(crate) server: SocketAddr,
+    /// How long nothing may pass on an idle conduit; none: as on every network.
+    pub(crate) keepalive: Option<Duration>,
 }
 
 /// How a dial ended.
@@ -74,6 +77,11 @@ async fn connect(connector: &Connector, path: &Path) -> Result<Conduit, String> 
             path.source, path.interface
         )
     })?;
+    let connector = connector.clone();
+    let connector = match path.keepalive {
+        Some(keepalive) => connector.with_keepalive(keepalive),
+        None => connector,
+    };
     connector
         .connect(socket, path.server)
         .await

@@ -178,6 +178,12 @@ impl Networks {
         }
     }
 
+    /// Those networks on which an idle link has to show more or less often that it lives.
+    pub(crate) fn keepalives(&self) -> impl Iterator<Item = (NetworkId, Duration)> {
+        let all = self.list.iter().enumerate();
+        all.filter_map(|(index, network)| Some((NetworkId(index), network.config.keepalive?)))
+    }
+
     /// Whether it is there, under any VPN, and its address; else why not.
     pub(crate) fn open(
         &self,

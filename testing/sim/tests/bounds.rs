@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use handover_proto::Side;
-use handover_proto::session::{Event, Loss, Phase, Procedure, SnaptPhase, bound};
+use handover_proto::session::{Event, Loss, NetworkId, Phase, Procedure, SnaptPhase, bound};
 use handover_proto::step::Step;
+use handover_proto::stream::{SPARE_CONDUITS, SPARE_PAUSE};
 use handover_sim::{Broken, Closing, Ended, Plan, Wait, World};
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -293,4 +294,42 @@ fn a_connection_without_network_waits_like_a_syn() -> Result<(), Broken> {
     world.finish(PATIENCE)?;
     assert_eq!(world.conversation(key)?.connects, 0);
     Ok(())
+}
+
+#[test]
+fn spares_that_something_closes_at_once_are_replaced_with_a_pause() -> Result<(), Broken> {
+    let mut world = World::attached(17)?;
+    let is_up = |world: &World| !world.plain_conduits().is_empty();
+    world.run_until(PATIENCE, "spares", is_up)?;
+    let began = world.now();
+    let (rounds, mut closed) = (20, 0);
+    for _ in 0..rounds {
+        world.run_until(PATIENCE, "fresh spares", is_up)?;
+        for conduit in world.plain_conduits() {
+            world.kill(conduit, &[Side::Cnapt, Side::Snapt]);
+            closed += 1;
+        }
+    }
+    // Of a pair that was asked for together the second may come behind the death of the first.
+    let pauses = (rounds - 1) / u32::try_from(SPARE_CONDUITS).unwrap_or(1);
+    assert!(closed >= rounds && world.now().since(began) >= SPARE_PAUSE * pauses);
+    world.open(Plan::send(100), Plan::echo())?;
+    world.finish(PATIENCE)
+}
+
+#[test]
+fn an_idle_link_shows_that_it_lives_as_often_as_its_network_needs() -> Result<(), Broken> {
+    let mut world = World::attached(18)?;
+    let often = Duration::from_secs(4);
+    world.cnapt.set_keepalive(NetworkId(0), often);
+    world.run_for(bound::PROBE_IDLE)?;
+    world.cut(0);
+    let began = world.now();
+    world.run_until(PATIENCE, "the loss", |world| lost(world, Loss::Silent))?;
+    let took = world.now().since(began);
+    assert!(
+        took <= often + bound::SILENCE + bound::PROBE_BUSY,
+        "{took:?}"
+    );
+    world.finish(PATIENCE)
 }

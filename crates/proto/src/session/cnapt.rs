@@ -3,6 +3,7 @@
 //! It holds at most one link that carries and one that is being made. The steps stand in the spec's
 //! order, each marked in the trail where it is taken; a wait is marked when it begins.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -110,6 +111,8 @@ pub struct Cnapt {
     renewed: u64,
     switch: Option<Switch>,
     lost: Option<(Option<NetworkId>, Instant)>,
+    /// How long nothing may pass on an idle link, where it is not as everywhere.
+    keepalives: BTreeMap<NetworkId, Duration>,
     began: bool,
     timers: Timers,
     trail: StepTrail,
@@ -140,6 +143,7 @@ impl Cnapt {
             renewed: 0,
             switch: None,
             lost: None,
+            keepalives: BTreeMap::new(),
             began: false,
             timers: Timers::default(),
             trail: StepTrail::default(),
@@ -235,6 +239,11 @@ impl Cnapt {
     }
 
     // === Commands ===
+
+    /// An idle link over this network shows that it lives whenever nothing has passed for `interval`.
+    pub fn set_keepalive(&mut self, network: NetworkId, interval: Duration) {
+        self.keepalives.insert(network, interval);
+    }
 
     /// The decision task has found a network for a session without link.
     pub fn attach(&mut self, network: NetworkId, now: Instant) {
@@ -417,7 +426,7 @@ impl Cnapt {
         if let Some(switch) = &mut self.switch {
             switch.complete &= marked;
         }
-        self.streams.remove_conduit(conduit);
+        self.streams.lose_conduit(conduit, now);
         self.check_markers(now);
     }
 
@@ -1287,6 +1296,7 @@ impl Cnapt {
             Timer::Silence => self.lose_link(Loss::Silent, now),
             Timer::Acknowledge
             | Timer::Activity
+            | Timer::Spares
             | Timer::Open
             | Timer::OpenWait
             | Timer::FlowIdle => {
@@ -1340,8 +1350,11 @@ impl Cnapt {
         let sent = self.streams.flows.last_sent();
         let unanswered = sent.is_some_and(|at| at > link.last_heard);
         let idle = self.streams.active.is_empty() && !unanswered;
+        let keepalive = self
+            .network
+            .and_then(|network| self.keepalives.get(&network));
         let interval = if idle {
-            bound::PROBE_IDLE
+            keepalive.copied().unwrap_or(bound::PROBE_IDLE)
         } else {
             bound::PROBE_BUSY
         };

@@ -1085,6 +1085,7 @@ impl Snapt {
             Timer::Held => self.drop_oldest_held(),
             Timer::Acknowledge
             | Timer::Activity
+            | Timer::Spares
             | Timer::Open
             | Timer::OpenWait
             | Timer::FlowIdle => {

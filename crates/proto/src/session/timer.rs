@@ -41,6 +41,8 @@ pub enum Timer {
     Acknowledge,
     /// Of the streams: when those on which nothing moves leave the load of their conduits.
     Activity,
+    /// Of the streams: when spare conduits that ended are replaced.
+    Spares,
     /// Of the streams: when an OPEN is repeated.
     Open,
     /// Of the streams: when a connection has waited for a network for too long.

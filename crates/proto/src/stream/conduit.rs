@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -29,6 +30,10 @@ pub const MAX_CONDUITS: usize = 16;
 /// Conduits that a link keeps ready beyond those in use, so that the next busy stream waits for no
 /// handshake.
 pub const SPARE_CONDUITS: usize = 2;
+
+/// A spare conduit that ends unused is replaced after so long: something on the way may close each at once, and would
+/// be given the next without a pause. Streams share what there is meanwhile.
+pub const SPARE_PAUSE: Duration = Duration::from_secs(1);
 
 /// What one turn of a conduit's writer takes: beyond it, a marker or an urgent frame would wait.
 pub(crate) const BATCH_BYTES: usize = 64 * 1024;
@@ -513,10 +518,19 @@ impl Streams {
         self.outputs.push_back(Output::Close { conduit, how, rest });
     }
 
+    /// A conduit ended by itself. If it was a spare, the next one has to wait.
+    pub(crate) fn lose_conduit(&mut self, conduit: ConduitId, now: Instant) {
+        let spare = |one: &Conduit| one.number.is_none() && self.current == Some(one.link);
+        if self.conduits.get(&conduit).is_some_and(spare) {
+            self.spares_deadline.get_or_insert(now + SPARE_PAUSE);
+        }
+        self.remove_conduit(conduit);
+    }
+
     /// Asks the shell for conduits until the current link has its spares.
     pub(crate) fn maintain_spares(&mut self) {
         let Some(current) = self.current else { return };
-        if self.side != Side::Cnapt || !self.forwards() {
+        if self.side != Side::Cnapt || !self.forwards() || self.spares_deadline.is_some() {
             return;
         }
         let of_link = |(id, conduit): &(&ConduitId, &Conduit)| {
@@ -559,7 +573,7 @@ fn push_opening(
     stream: &mut Stream,
     conduit: ConduitId,
     floor: u64,
-    patience: std::time::Duration,
+    patience: Duration,
     now: Instant,
     out: &mut Transmit,
 ) {

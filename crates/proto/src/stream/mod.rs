@@ -25,7 +25,7 @@ mod send;
 mod table;
 
 pub(crate) use conduit::{BATCH_BYTES, Conduit};
-pub use conduit::{MAX_CONDUITS, SPARE_CONDUITS, Transmit};
+pub use conduit::{MAX_CONDUITS, SPARE_CONDUITS, SPARE_PAUSE, Transmit};
 pub use credit::CreditPool;
 pub use lane::ServiceKind;
 pub use receive::{Accepted, PIECE_BYTES};

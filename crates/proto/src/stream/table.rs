@@ -104,6 +104,8 @@ pub struct Streams {
     lazy: BTreeSet<StreamId>,
     lazy_deadline: Option<Instant>,
     pass_deadline: Option<Instant>,
+    /// No spare conduits are asked for before this.
+    pub(crate) spares_deadline: Option<Instant>,
     open_deadline: Option<Instant>,
     next_index: u64,
     opened_here: usize,
@@ -143,6 +145,7 @@ impl Streams {
             lazy: BTreeSet::new(),
             lazy_deadline: None,
             pass_deadline: None,
+            spares_deadline: None,
             open_deadline: None,
             next_index: 0,
             opened_here: 0,
@@ -711,6 +714,7 @@ impl Streams {
             self.pass_due(),
             self.open_deadline,
             self.flows.next_timeout(),
+            self.spares_deadline,
         ]
         .into_iter()
         .flatten()
@@ -733,6 +737,9 @@ impl Streams {
             self.end_open_waits(|since| since + OPEN_WAIT <= now);
             self.repeat_opens(now, |deadline| deadline <= now);
         }
+        if self.spares_deadline.is_some_and(|deadline| deadline <= now) {
+            self.handle_timer(Timer::Spares, now);
+        }
         self.arm_open_timer();
         self.flows.handle_timeout(now);
     }
@@ -748,6 +755,7 @@ impl Streams {
             (asks && self.lanes.any_forwards()).then_some(Timer::Open),
             waits.then_some(Timer::OpenWait),
             self.flows.armed_timer(),
+            self.spares_deadline.map(|_| Timer::Spares),
         ]
         .into_iter()
         .flatten()
@@ -764,6 +772,10 @@ impl Streams {
             Timer::Open => self.repeat_opens(now, |_| true),
             Timer::OpenWait => self.end_open_waits(|_| true),
             Timer::FlowIdle => self.flows.handle_timer(),
+            Timer::Spares => {
+                self.spares_deadline = None;
+                self.maintain_spares();
+            }
             Timer::Suspension
             | Timer::Reply
             | Timer::ReplyProbe
@@ -953,6 +965,7 @@ impl Streams {
         self.number = number;
         self.dialling = 0;
         self.asked = 0;
+        self.spares_deadline = None;
     }
 
     /// Streams of this kind may have a place on `link`.

@@ -588,7 +588,7 @@ const fn length(timer: Timer) -> Option<u8> {
         Timer::Open => Some(1),
         Timer::ReplyProbe => Some(2),
         Timer::Suspension | Timer::Reply => Some(3),
-        Timer::Activity => Some(4),
+        Timer::Activity | Timer::Spares => Some(4),
         Timer::Silence => Some(5),
         Timer::Markers | Timer::Renewal | Timer::AllRedirected => Some(6),
         Timer::Ok => Some(7),
@@ -621,6 +621,7 @@ const fn may_be_early(timer: Timer) -> bool {
         | Timer::ReplyProbe
         | Timer::Acknowledge
         | Timer::Activity
+        | Timer::Spares
         | Timer::OpenWait
         | Timer::FlowIdle
         | Timer::Probe
