@@ -105,6 +105,16 @@ impl Namespace {
         })
     }
 
+    /// Does something that starts programs, which may change the namespace's network, as with
+    /// [`Self::spawn_administrator`].
+    pub fn with_administrators<T>(&self, job: impl FnOnce() -> T) -> io::Result<T> {
+        // Of the namespace's thread, which ends it too.
+        let administrator = self.run(Administrator::begin)?;
+        let result = job();
+        self.run(move || drop(administrator));
+        Ok(result)
+    }
+
     /// Sets a value under `/proc/sys/net`, for instance `("ipv4/ip_forward", "1")`.
     pub fn set_sysctl(&self, name: &str, value: &str) -> Result<(), NetworkError> {
         let (file, value) = (format!("/proc/sys/net/{name}"), value.to_owned());

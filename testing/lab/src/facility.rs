@@ -4,7 +4,7 @@ use std::env;
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 
-use nix::unistd::Uid;
+use nix::unistd::{AccessFlags, Uid, access};
 
 use crate::tun;
 
@@ -19,7 +19,12 @@ pub enum Facility {
     OrdinaryUser(&'static str),
     /// What sshd wants when it runs as root, which it does where there are no user namespaces.
     SshdDirectory,
+    /// Where wireguard-go and wg meet.
+    WireguardDirectory,
 }
+
+/// The sockets of WireGuard implementations in user space.
+const WIREGUARD_DIRECTORY: &str = "/var/run/wireguard";
 
 /// Where sshd of root locks up what it does not trust.
 const SSHD_DIRECTORY: &str = "/run/sshd";
@@ -44,6 +49,10 @@ impl Facility {
                 let missing = Uid::current().is_root() && !Path::new(SSHD_DIRECTORY).is_dir();
                 missing.then(|| format!("sshd as root needs the directory {SSHD_DIRECTORY}"))
             }
+            Self::WireguardDirectory => fs::create_dir_all(WIREGUARD_DIRECTORY)
+                .and_then(|()| Ok(access(WIREGUARD_DIRECTORY, AccessFlags::W_OK)?))
+                .err()
+                .map(|error| format!("{WIREGUARD_DIRECTORY} cannot be written to: {error}")),
         }
     }
 }

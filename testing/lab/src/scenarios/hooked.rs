@@ -3,14 +3,14 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use anyhow::{Context, Result};
-use caps::{CapSet, Capability};
+use anyhow::{Context, Result, ensure};
 
-use super::world::Pair;
+use super::world::{LIMIT, Pair};
 use crate::directory::TemporaryDirectory;
 use crate::handover::Handover;
 use crate::scenario::Lab;
 use crate::topology::Topology;
+use crate::wait::wait_until;
 
 /// A network of the client, with the lines of its hooks' scripts.
 pub(super) struct HookedNetwork<'a> {
@@ -21,6 +21,9 @@ pub(super) struct HookedNetwork<'a> {
     /// The keys of its hooks, and their scripts.
     pub(super) hooks: &'a [(&'a str, &'a str)],
 }
+
+/// Among the options: the session's own hook notes what it is told.
+pub(super) const NOTIFIED: &str = "# notified";
 
 /// A client application and a server application, over networks with hooks that note when they are run.
 pub(super) struct Hooked {
@@ -37,7 +40,12 @@ impl Hooked {
         options: &str,
     ) -> Result<Self> {
         let directory = TemporaryDirectory::new()?;
+        let notify = directory.path().join("notify");
         let mut text = options.to_owned();
+        if options.contains(NOTIFIED) {
+            fs::write(&notify, Self::script(&directory, ""))?;
+            text = text.replace(NOTIFIED, &format!("notify = \"sh {}\"", notify.display()));
+        }
         for network in networks {
             write!(
                 text,
@@ -51,11 +59,9 @@ impl Hooked {
             }
         }
         let pair = Pair::start_with(topology, |topology, services| {
-            // The daemon needs no right, and passes on to its hooks what it has.
-            topology.device.run(|| may_configure_networks(true))?;
-            let handover = Handover::start(lab, topology, services, &[], &text);
-            topology.device.run(|| may_configure_networks(false))?;
-            handover
+            // The daemon needs no right itself: it passes it on to its hooks.
+            let device = &topology.device;
+            device.with_administrators(|| Handover::start(lab, topology, services, &[], &text))?
         })?;
         Ok(Self { pair, directory })
     }
@@ -64,7 +70,7 @@ impl Hooked {
     fn script(directory: &TemporaryDirectory, work: &str) -> String {
         format!(
             "cd {}
-echo \"$HANDOVER_HOOK $HANDOVER_NETWORK $HANDOVER_INTERFACE\" >> log
+echo $HANDOVER_HOOK $HANDOVER_EVENT $HANDOVER_NETWORK $HANDOVER_INTERFACE >> log
 if test -e \"fail-$HANDOVER_HOOK\"; then echo \"no carrier\" >&2; exit 5; fi
 set -e
 {work}
@@ -84,21 +90,28 @@ set -e
         Ok(())
     }
 
-    /// What hooks have noted since this was asked for the last time: key, network and interface.
-    pub(super) fn take_log(&self) -> Result<Vec<String>> {
-        let file = self.directory.path().join("log");
-        let text = fs::read_to_string(&file).unwrap_or_default();
-        fs::write(&file, "").context("the hooks' log")?;
+    /// Fails unless these hooks have run since this was asked for the last time.
+    pub(super) fn ensure_log(&self, expected: &[&str]) -> Result<()> {
+        let log = self.take_log()?;
+        ensure!(log == expected, "{log:?} ran, not {expected:?}");
+        Ok(())
+    }
+
+    /// As [`Hooked::ensure_log`], of hooks that nothing waits for.
+    pub(super) fn await_log(&self, expected: &[&str]) -> Result<()> {
+        wait_until("the hooks", LIMIT, || Ok(self.log()? == expected))?;
+        self.ensure_log(expected)
+    }
+
+    fn log(&self) -> Result<Vec<String>> {
+        let text = fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
         Ok(text.lines().map(str::to_owned).collect())
     }
-}
 
-/// What this thread starts from now on may configure the networks of its namespace, or may not, whoever it is.
-fn may_configure_networks(may: bool) -> Result<()> {
-    let set = if may { caps::raise } else { caps::drop };
-    // Only what is inheritable can be ambient.
-    for which in [CapSet::Inheritable, CapSet::Ambient] {
-        set(None, which, Capability::CAP_NET_ADMIN).context("pass CAP_NET_ADMIN on")?;
+    /// What hooks have noted: key, event if they tell of one, network, and interface if they open or close it.
+    fn take_log(&self) -> Result<Vec<String>> {
+        let log = self.log()?;
+        fs::write(self.directory.path().join("log"), "").context("the hooks' log")?;
+        Ok(log)
     }
-    Ok(())
 }

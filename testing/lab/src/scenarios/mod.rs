@@ -13,6 +13,7 @@ mod first_session;
 mod forty_switches;
 mod half_closed;
 mod hooked;
+mod hotspots;
 mod ipv6;
 mod killed;
 mod lab_address;
@@ -33,6 +34,7 @@ mod resets;
 mod same_network;
 mod server_first;
 mod services_change;
+mod single;
 mod sky;
 mod still_reader;
 mod stopped;
@@ -44,6 +46,7 @@ mod true_origin;
 mod two_clients;
 mod unread;
 mod use_of_machine;
+mod vpn;
 mod workload;
 mod world;
 
@@ -226,6 +229,30 @@ pub const ALL: &[Scenario] = &[
         about: "hooks open and close an adapter without MAC address, planned and unexpected; one fails",
         needs: &[Facility::Tun, Facility::Program("ip")],
         run: dial_up::run,
+    },
+    Scenario {
+        name: "hotspots",
+        about: "two hotspots on one interface, which a hook leaves by joining the other",
+        needs: &[Facility::Tun, Facility::Program("ip")],
+        run: hotspots::run,
+    },
+    Scenario {
+        name: "vpn",
+        about: "a WireGuard tunnel is closed before the network and opened after the address",
+        needs: &vpn::NEEDS,
+        run: vpn::run,
+    },
+    Scenario {
+        name: "single",
+        about: "with one network at a time every switch is ordered, and a loss is told",
+        needs: &[Facility::Tun],
+        run: single::run_single,
+    },
+    Scenario {
+        name: "manual",
+        about: "with decision = \"manual\" only the same network is attached again by itself",
+        needs: &[Facility::Tun],
+        run: single::run_manual,
     },
     Scenario {
         name: "server_first",
