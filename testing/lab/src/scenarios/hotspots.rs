@@ -22,7 +22,7 @@ ip route add default via 10.3.0.1 dev wlan0";
 pub(super) fn run(lab: &Lab) -> Result<()> {
     let topology = one_network()?;
     let gateway = Ipv4Addr::new(10, 3, 0, 1).into();
-    topology.server.add_address("far-wlan0", gateway, 24)?;
+    topology.server.add_address("far-1", gateway, 24)?;
     let hotspot = |name, hooks| HookedNetwork {
         name,
         interface: "wlan0",
