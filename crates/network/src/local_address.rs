@@ -4,12 +4,18 @@
 //! program can bind to it: by the administrator, as an address or as a local route for the whole block,
 //! or here, on the loopback interface, where the daemon has CAP_NET_ADMIN.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, UdpSocket};
 
 use futures_util::TryStreamExt as _;
 use rtnetlink::{Handle, new_connection};
+use tokio::sync::Mutex;
 use tracing::debug;
+
+/// Those that this process has given to the host, and how many want each: one that is given up and wanted
+/// again at once has to stay.
+static GIVEN: Mutex<BTreeMap<IpAddr, usize>> = Mutex::const_new(BTreeMap::new());
 
 /// An address that was given to the host here, and is taken away again when this is dropped within a
 /// tokio runtime.
@@ -23,10 +29,16 @@ impl LocalAddress {
     ///
     /// If the kernel does not allow it; it takes CAP_NET_ADMIN.
     pub async fn claim(address: IpAddr) -> io::Result<Option<Self>> {
+        let mut given = GIVEN.lock().await;
+        if let Some(users) = given.get_mut(&address) {
+            *users += 1;
+            return Ok(Some(Self(address)));
+        }
         if UdpSocket::bind((address, 0)).is_ok() {
             return Ok(None);
         }
         change(address, Change::Add).await?;
+        given.insert(address, 1);
         Ok(Some(Self(address)))
     }
 }
@@ -35,12 +47,23 @@ impl Drop for LocalAddress {
     fn drop(&mut self) {
         let address = self.0;
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                if let Err(error) = change(address, Change::Remove).await {
-                    debug!(%address, "not taken away: {error}");
-                }
-            });
+            runtime.spawn(give_up(address));
         }
+    }
+}
+
+async fn give_up(address: IpAddr) {
+    let mut given = GIVEN.lock().await;
+    let Some(users) = given.get_mut(&address) else {
+        return;
+    };
+    *users -= 1;
+    if *users > 0 {
+        return;
+    }
+    given.remove(&address);
+    if let Err(error) = change(address, Change::Remove).await {
+        debug!(%address, "not taken away: {error}");
     }
 }
 

@@ -2,10 +2,10 @@
 //! machine refuses namespaces, every test is reported as ignored, with the reason.
 
 use std::error::Error;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
-use handover_network::{Kind, Snapshot, Unusable, Watch};
+use handover_network::{Kind, LocalAddress, Snapshot, Unusable, Watch};
 use handover_sandbox::{Namespace, Route, enter_user_namespace};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use tokio::runtime::{Builder, Runtime};
@@ -46,8 +46,41 @@ fn main() {
             "more_changes_than_fit_lose_nothing",
             more_changes_than_fit_lose_nothing,
         ),
+        trial(
+            "an_address_that_is_given_up_and_wanted_again_stays",
+            an_address_that_is_given_up_and_wanted_again_stays,
+        ),
     ];
     libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// A client that is released and comes back in the same moment.
+fn an_address_that_is_given_up_and_wanted_again_stays() -> TestResult {
+    const VIRTUAL_IP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 9));
+    let server = Namespace::new("server")?;
+    let done = server.run(|| -> std::io::Result<()> {
+        let is_there = || UdpSocket::bind((VIRTUAL_IP, 0)).is_ok();
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let first = LocalAddress::claim(VIRTUAL_IP).await?;
+            assert!(first.is_some() && is_there());
+            drop(first);
+            let second = LocalAddress::claim(VIRTUAL_IP).await?;
+            // The first one's farewell has its turn before the next claim.
+            tokio::task::yield_now().await;
+            let third = LocalAddress::claim(VIRTUAL_IP).await?;
+            assert!(second.is_some() && third.is_some() && is_there());
+            drop((second, third));
+            let gone = async {
+                while is_there() {
+                    tokio::task::yield_now().await;
+                }
+            };
+            timeout(PATIENCE, gone).await?;
+            Ok(())
+        })
+    });
+    Ok(done?)
 }
 
 fn the_first_snapshot_is_complete() -> TestResult {
