@@ -37,14 +37,14 @@ impl Streams {
         now: Instant,
     ) -> FlowId {
         let flow = self.flows.send(association, request, payload, now);
-        self.wake_for_datagrams();
+        self.carry_datagrams(now);
         flow
     }
 
     /// The application that a flow was made for sent a datagram.
     pub fn answer_datagram(&mut self, flow: FlowId, payload: Bytes, now: Instant) {
         self.flows.answer(flow, payload, now);
-        self.wake_for_datagrams();
+        self.carry_datagrams(now);
     }
 
     /// A datagram came by `conduit`.
@@ -89,18 +89,42 @@ impl Streams {
         }
     }
 
-    /// If anything waits that may be sent, its conduit is told.
-    pub(crate) fn wake_for_datagrams(&mut self) {
+    /// If anything waits that may be sent, its conduit is told, or one is asked for again: an earlier attempt may
+    /// have failed.
+    pub(crate) fn carry_datagrams(&mut self, now: Instant) {
         let of_link = |one: &&ConduitId| self.flows.has_work(self.may_send(**one));
-        let ready = self.conduits.keys().find(of_link).copied();
-        if let Some(conduit) = ready {
+        if let Some(conduit) = self.conduits.keys().find(of_link).copied() {
             self.wake(conduit);
+            return;
+        }
+        let lanes = self.flows.lanes;
+        let waits = self.flows.has_work(|flow| lanes.of(flow.kind()).forwarding);
+        let carried = (self.conduits.iter())
+            .any(|(id, one)| one.purpose == Purpose::Datagrams && self.carries(*id, self.current));
+        if waits && !carried && self.flows.may_ask_for_conduit(now) {
+            self.ask_for_datagram_conduit();
+        }
+    }
+
+    fn ask_for_datagram_conduit(&mut self) {
+        match (self.side, self.speaking()) {
+            (Side::Cnapt, _) => {
+                self.number_for_datagrams();
+                self.maintain_spares();
+            }
+            (Side::Snapt, Some(control)) => {
+                let conduits = u32::try_from(self.asked).unwrap_or(u32::MAX);
+                self.push_frame(control, Frame::Dial { conduits });
+            }
+            (Side::Snapt, None) => {}
         }
     }
 
     /// Either side offers a connectionless service.
-    pub(crate) const fn expect_datagrams(&mut self) {
+    pub(crate) fn expect_datagrams(&mut self) {
         self.expects_datagrams = true;
+        self.number_for_datagrams();
+        self.maintain_spares();
     }
 
     /// Whether the current link should have a conduit for datagrams, and has none.
@@ -142,7 +166,7 @@ impl Streams {
             self.flows.begin_idle_times(kind, now);
         }
         self.number_for_datagrams();
-        self.wake_for_datagrams();
+        self.carry_datagrams(now);
     }
 
     /// The link by which the flows of this kind are sent, by its control conduit.

@@ -238,7 +238,7 @@ mod tests {
             let mut now = Instant::default();
             let (mut pushed, mut sent) = (0, 0);
             for (index, length, act) in acts {
-                now = now + Duration::from_millis(u64::from(act) * 100);
+                now += Duration::from_millis(u64::from(act) * 100);
                 match act {
                     0 => outgoing.forget(FlowId::new(Side::Snapt, index)),
                     1 | 2 => sent += u64::from(outgoing.next(|_| true, now, &mut dropped).is_some()),

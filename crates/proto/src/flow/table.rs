@@ -12,7 +12,7 @@ use super::lane::FlowLanes;
 use super::outgoing::{Outgoing, SESSION_BYTES};
 use super::window::Window;
 use crate::session::Output;
-use crate::stream::{PeerMisbehaved, ServiceKind};
+use crate::stream::{PeerMisbehaved, ServiceKind, ports_of};
 use crate::wire::{CatalogueEntry, DATAGRAM_PAYLOAD_BYTES, Datagram, Request, TransportProtocol};
 use crate::{FlowId, Instant, Side};
 
@@ -26,6 +26,9 @@ pub const DEFAULT_FLOW_IDLE: Duration = Duration::from_secs(120);
 /// How much longer than the opener the acceptor keeps a flow: longer than a datagram may wait and travel, so
 /// that whatever the opener sends still finds the flow and with it the port that the application knows.
 const ACCEPTOR_KEEPS: Duration = Duration::from_secs(30);
+
+/// How often a conduit that is missing is asked for: where none can be made, each datagram would ask.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What may wait for the socket to an application: its first datagrams, and one of the largest among them.
 const AWAITING_BYTES: usize = 2 * DATAGRAM_PAYLOAD_BYTES;
@@ -80,6 +83,7 @@ pub struct Flows {
     idle: Duration,
     peer_idle: Duration,
     last_sent: Option<Instant>,
+    last_asked: Option<Instant>,
     pub(crate) outputs: VecDeque<Output>,
     dropped: Dropped,
 }
@@ -90,11 +94,7 @@ impl Flows {
     pub fn new(side: Side, services: &[CatalogueEntry], idle: Duration) -> Self {
         Self {
             side,
-            services: services
-                .iter()
-                .filter(|service| service.protocol == TransportProtocol::Udp)
-                .map(|service| (service.name.clone(), service.ports.clone()))
-                .collect(),
+            services: ports_of(services, TransportProtocol::Udp),
             flows: BTreeMap::new(),
             associations: BTreeMap::new(),
             by_use: [BTreeSet::new(), BTreeSet::new()],
@@ -106,9 +106,15 @@ impl Flows {
             idle,
             peer_idle: idle,
             last_sent: None,
+            last_asked: None,
             outputs: VecDeque::new(),
             dropped: Dropped::default(),
         }
+    }
+
+    /// The other side may open flows to these services from now on; those that are open live on.
+    pub(crate) fn set_services(&mut self, services: &[CatalogueEntry]) {
+        self.services = ports_of(services, TransportProtocol::Udp);
     }
 
     // === The application's side ===
@@ -267,6 +273,20 @@ impl Flows {
     /// Whether a flow that `may` be sent has something.
     pub(super) fn has_work(&self, may: impl Fn(FlowId) -> bool) -> bool {
         self.outgoing.has_work(may)
+    }
+
+    /// Whether something waits to be sent.
+    pub(crate) fn waits(&self) -> bool {
+        self.has_work(|_| true)
+    }
+
+    /// Whether a conduit that is missing is to be asked for now.
+    pub(super) fn may_ask_for_conduit(&mut self, now: Instant) -> bool {
+        let early = (self.last_asked).is_some_and(|last| now.since(last) < ASK_AGAIN);
+        if !early {
+            self.last_asked = Some(now);
+        }
+        !early
     }
 
     // === The life of a flow ===

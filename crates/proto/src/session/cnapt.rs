@@ -1347,9 +1347,9 @@ impl Cnapt {
         if link.unanswered_since.is_some() {
             return Some(link.judge_at);
         }
-        let sent = self.streams.flows.last_sent();
-        let unanswered = sent.is_some_and(|at| at > link.last_heard);
-        let idle = self.streams.active.is_empty() && !unanswered;
+        let flows = &self.streams.flows;
+        let sent = flows.last_sent().is_some_and(|at| at > link.last_heard);
+        let idle = self.streams.active.is_empty() && !sent && !flows.waits();
         let keepalive = self
             .network
             .and_then(|network| self.keepalives.get(&network));

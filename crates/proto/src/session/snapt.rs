@@ -458,7 +458,7 @@ impl Snapt {
                 self.streams.handle_datagram(conduit, datagram, now)
             }
             (Layer::Conduit, Frame::Use { number, purpose }) if link != conduit && of_session => {
-                self.handle_use(conduit, *number, *purpose);
+                self.handle_use(conduit, *number, *purpose, now);
                 Ok(())
             }
             (Layer::Conduit, Frame::LastMessageBeforeRedirection)
@@ -752,13 +752,13 @@ impl Snapt {
     }
 
     /// A conduit is used from now on. One whose number is over already is answered with its marker.
-    fn handle_use(&mut self, conduit: ConduitId, number: u64, purpose: Purpose) {
+    fn handle_use(&mut self, conduit: ConduitId, number: u64, purpose: Purpose, now: Instant) {
         if let Some(state) = self.streams.conduits.get_mut(&conduit)
             && state.number.is_none()
         {
             state.number = Some(number);
             state.purpose = purpose;
-            self.streams.wake_for_datagrams();
+            self.streams.carry_datagrams(now);
         }
         if number < self.number && !self.streams.bugs.has(Bug::LateConduitUnmarked) {
             self.streams.mark_conduits(self.number);

@@ -420,6 +420,7 @@ impl Streams {
     /// they are there.
     pub(crate) fn handle_dial(&mut self, conduits: usize) {
         self.asked = self.asked.max(conduits.min(MAX_CONDUITS));
+        self.number_for_datagrams();
         self.number_for_the_other_side();
         self.maintain_spares();
     }

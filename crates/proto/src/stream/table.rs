@@ -150,7 +150,7 @@ impl Streams {
             next_index: 0,
             opened_here: 0,
             seen: Seen::default(),
-            services: connection_oriented(services),
+            services: ports_of(services, TransportProtocol::Tcp),
             begin_with: InitialCredit {
                 given: u64::from(pool.initial_limit()),
                 taken: u64::from(pool.initial_limit()),
@@ -164,9 +164,10 @@ impl Streams {
         }
     }
 
-    /// The peer may open streams to these services from now on; those that are open live on.
+    /// The peer may open streams and flows to these services from now on; those that are open live on.
     pub(crate) fn set_services(&mut self, services: &[CatalogueEntry]) {
-        self.services = connection_oriented(services);
+        self.services = ports_of(services, TransportProtocol::Tcp);
+        self.flows.set_services(services);
     }
 
     /// Leaves something out, for a check of the checks; before the first stream.
@@ -989,7 +990,7 @@ impl Streams {
     }
 
     /// The control channel, while the streams' own control frames may go out on it.
-    fn speaking(&self) -> Option<ConduitId> {
+    pub(crate) fn speaking(&self) -> Option<ConduitId> {
         self.current.filter(|_| self.lanes.any_forwards())
     }
 
@@ -1237,10 +1238,14 @@ impl Streams {
     }
 }
 
-fn connection_oriented(services: &[CatalogueEntry]) -> BTreeMap<String, RangeInclusive<u16>> {
+/// The ports of the services of this protocol, by name.
+pub(crate) fn ports_of(
+    services: &[CatalogueEntry],
+    protocol: TransportProtocol,
+) -> BTreeMap<String, RangeInclusive<u16>> {
     services
         .iter()
-        .filter(|service| service.protocol == TransportProtocol::Tcp)
+        .filter(|service| service.protocol == protocol)
         .map(|service| (service.name.clone(), service.ports.clone()))
         .collect()
 }
