@@ -42,6 +42,23 @@ pub(crate) fn offered(services: Vec<CatalogueEntry>) -> Vec<OfferedService> {
     services.into_iter().map(listening).collect()
 }
 
+/// The same for those that speak over UDP.
+pub(crate) fn datagram_service() -> CatalogueEntry {
+    CatalogueEntry {
+        name: "datagrams".to_owned(),
+        protocol: TransportProtocol::Udp,
+        ports: PORT..=PORT,
+    }
+}
+
+/// What such an application asks for.
+pub(crate) fn datagram_request() -> Request {
+    Request {
+        service: datagram_service().name,
+        ..request()
+    }
+}
+
 const PORT: u16 = 80;
 
 /// Names a conversation: which run of its opener's module began it, and its stream there.

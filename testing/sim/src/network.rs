@@ -47,7 +47,7 @@ pub struct Network {
     /// It has to be opened and closed by hooks, each of which takes so long.
     pub hooks: Option<Duration>,
     /// It is open.
-    pub(crate) open: bool,
+    pub open: bool,
     /// What becomes of packets.
     pub state: NetworkState,
     /// Counts the cuts.

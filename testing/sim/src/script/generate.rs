@@ -82,6 +82,7 @@ impl Script {
             networks,
             switch_timeout: switch_timeout(&mut random),
             one_adapter: random.chance(50),
+            datagrams: random.chance(50),
             split_percent: SPLIT_PERCENT,
             lasts: SHORTEST + random.duration(SHORTEST),
             entries: Vec::new(),

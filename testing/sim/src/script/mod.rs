@@ -44,6 +44,8 @@ pub struct Script {
     pub switch_timeout: Duration,
     /// Whether only one of the networks with hooks can be open at a time.
     pub one_adapter: bool,
+    /// Whether applications speak over UDP, too.
+    pub datagrams: bool,
     /// How often what is written at once travels in two pieces, in percent.
     pub split_percent: u64,
     /// When the world is calmed down, at the earliest.
@@ -207,6 +209,9 @@ impl fmt::Display for Script {
             "switch timeout {:?}; calm after {:?}; {} % in two pieces, by {}",
             self.switch_timeout, self.lasts, self.split_percent, self.seed
         )?;
+        if self.datagrams {
+            writeln!(formatter, "datagrams both ways")?;
+        }
         if self.one_adapter {
             writeln!(formatter, "one adapter for all networks with hooks")?;
         }

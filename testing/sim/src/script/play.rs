@@ -27,6 +27,9 @@ const QUICK: Duration = Duration::from_millis(30);
 /// By then what came before an answer, and once more behind a repeated OPEN, has arrived.
 const OPENED: Duration = Duration::from_secs(2);
 
+/// From one question over UDP to the next.
+const TICK: Duration = Duration::from_millis(200);
+
 /// The operating systems have given up by then what they will give up.
 const LEFTOVERS: Duration = KEEPALIVE.saturating_mul(2);
 
@@ -61,6 +64,9 @@ impl Script {
         world.set_switch_timeout(self.switch_timeout);
         world.split_percent = self.split_percent;
         world.one_adapter = self.one_adapter;
+        if self.datagrams {
+            world.talk_by_datagrams(TICK);
+        }
         if let Some(bug) = self.bug {
             world = world.with_bug(bug);
         }
@@ -87,6 +93,7 @@ impl Script {
         let lasted = stage.world.now().since(began);
         stage.calm_down();
         stage.world.finish(CALM)?;
+        stage.world.hear_datagrams(CALM)?;
         stage.world.run_for(LEFTOVERS)?;
         stage.world.check_calm()?;
         stage.world.check_leftovers()?;

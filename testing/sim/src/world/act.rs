@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use handover_proto::session::{Close, Event, NetworkId, Ordered, SnaptPhase, SwitchReport};
+use handover_proto::session::{Close, Event, NetworkId, Ordered, Snapt, SnaptPhase, SwitchReport};
 use handover_proto::stream::code;
 use handover_proto::wire::Frame;
 use handover_proto::{ConduitId, Instant, Side};
@@ -317,7 +317,7 @@ impl World {
         self.run += 1;
         self.forget_hooks();
         self.pools[0] = Default::default();
-        self.cnapt = new_cnapt(self.run, &self.pools);
+        self.cnapt = new_cnapt(self.run, self.services(), &self.pools);
         self.give_bugs();
         self.watches[Side::Cnapt as usize] = Watch::new(self.now);
         for conversation in self.conversations.values_mut() {
@@ -359,12 +359,7 @@ impl World {
         self.serving
             .retain(|stream, _| stream.opener() == Side::Snapt);
         self.unread.clear();
-        self.snapt = new_snapt(
-            self.snapt_run,
-            self.session,
-            self.switch_timeout,
-            &self.pools,
-        );
+        self.snapt = self.fresh_snapt();
         self.give_bugs();
         self.watches[Side::Snapt as usize] = Watch::new(self.now);
     }
@@ -380,8 +375,25 @@ impl World {
     pub fn set_switch_timeout(&mut self, timeout: Duration) {
         self.switch_timeout = timeout;
         if self.now == BEGINNING {
-            self.snapt = new_snapt(self.snapt_run, self.session, timeout, &self.pools);
+            self.snapt = self.fresh_snapt();
         }
+    }
+
+    pub(super) fn fresh_snapt(&self) -> Snapt {
+        new_snapt(
+            self.snapt_run,
+            self.session,
+            self.switch_timeout,
+            self.services(),
+            &self.pools,
+        )
+    }
+
+    /// Both machines anew, in a world in which nothing has happened yet.
+    pub(super) fn renew_machines(&mut self) {
+        self.cnapt = new_cnapt(self.run, self.services(), &self.pools);
+        self.snapt = self.fresh_snapt();
+        self.give_bugs();
     }
 
     // === Applications ===

@@ -49,7 +49,11 @@ impl World {
                 Output::Reset { stream, code } => self.reset(side, stream, code),
                 Output::Connect { stream, .. } => self.connect(side, stream),
                 Output::Offer { services } => self.snapt.offered(offered(services)),
-                Output::ConnectFlow { .. } | Output::Deliver { .. } | Output::EndFlow(_) => {}
+                Output::ConnectFlow { flow, .. } => {
+                    self.streams(side).flows_mut().connected(flow);
+                }
+                Output::Deliver { flow, payload } => self.deliver_datagram(side, flow, payload),
+                Output::EndFlow(_) => {}
                 Output::DialLink { link, network } => self.dial_link(link, network),
                 Output::DialConduit { link } => self.dial_conduit(link),
                 Output::Close { conduit, how, rest } => self.close(side, conduit, how, &rest),

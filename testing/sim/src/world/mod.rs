@@ -2,6 +2,7 @@
 
 mod act;
 mod check;
+mod datagrams;
 mod drive;
 mod hooks;
 mod sleep;
@@ -16,13 +17,14 @@ use handover_proto::bug::{Bug, Bugs};
 use handover_proto::flow::DEFAULT_FLOW_IDLE;
 use handover_proto::session::{Cnapt, Event, NetworkId, Snapt, SnaptOptions};
 use handover_proto::stream::{CreditPool, Streams};
-use handover_proto::wire::Frame;
+use handover_proto::wire::{CatalogueEntry, Frame};
 use handover_proto::{CnaptId, ConduitId, Instance, Instant, LinkNumber, Side, StreamId};
 
 use crate::application::{Conversation, Key, service};
 use crate::network::{Connection, Network};
 use crate::random::Random;
 
+use datagrams::Datagrams;
 use hooks::Hooks;
 use sleep::Sleep;
 use watch::Watch;
@@ -91,6 +93,8 @@ enum Occurrence {
         side: Side,
     },
     Decide,
+    /// The application at a side asks the next question over UDP.
+    Ask(Side),
     /// The operating system may give up the connections over a network that is still cut.
     Keepalive {
         network: NetworkId,
@@ -137,9 +141,10 @@ impl Occurrence {
     /// The modules that have to be awake for it.
     const fn concerns(self) -> [Option<Side>; 2] {
         match self {
-            Self::Arrival { to: side, .. } | Self::Tick { side, .. } | Self::Ended { side, .. } => {
-                [Some(side), None]
-            }
+            Self::Arrival { to: side, .. }
+            | Self::Tick { side, .. }
+            | Self::Ask(side)
+            | Self::Ended { side, .. } => [Some(side), None],
             Self::DialFailed { .. } | Self::Decide | Self::NetworkLost(_) | Self::Hook { .. } => {
                 [Some(Side::Cnapt), None]
             }
@@ -199,6 +204,7 @@ pub struct World {
     pub recording: bool,
     /// Whether the decision task says that it is suspended.
     pub decision_answers: bool,
+    datagrams: Option<Datagrams>,
     hooks: Hooks,
     /// Whether the shell says what became of its hooks.
     pub hooks_answer: bool,
@@ -245,8 +251,8 @@ impl World {
             connections: BTreeMap::new(),
             unread: BTreeSet::new(),
             next_conduit: 0,
-            cnapt: new_cnapt(0, &pools),
-            snapt: new_snapt(0, 1, SWITCH_TIMEOUT, &pools),
+            cnapt: new_cnapt(0, vec![service()], &pools),
+            snapt: new_snapt(0, 1, SWITCH_TIMEOUT, vec![service()], &pools),
             run: 0,
             snapt_run: 0,
             session: 1,
@@ -261,6 +267,7 @@ impl World {
             hold_new: false,
             recording: false,
             decision_answers: true,
+            datagrams: None,
             hooks: Hooks::default(),
             hooks_answer: true,
             one_adapter: false,
@@ -319,6 +326,18 @@ impl World {
             [10, 30].map(|delay| Network::new(Duration::from_millis(delay)).with_hooks(hook));
         let mut world = Self::new(seed, networks.to_vec());
         world.one_adapter = true;
+        Self::attach(world)
+    }
+
+    /// The same as [`World::attached`], and applications ask over UDP, too.
+    ///
+    /// # Errors
+    ///
+    /// If it does not attach.
+    pub fn attached_with_datagrams(seed: u64, interval: Duration) -> Result<Self, Broken> {
+        let networks = [10, 30].map(|delay| Network::new(Duration::from_millis(delay)));
+        let mut world = Self::new(seed, networks.to_vec());
+        world.talk_by_datagrams(interval);
         Self::attach(world)
     }
 
@@ -458,6 +477,7 @@ impl World {
             Occurrence::DialFailed { link, run } => self.dial_failed(link, run),
             Occurrence::Tick { key, side } => self.tick(key, side),
             Occurrence::Decide => self.decide(),
+            Occurrence::Ask(side) => self.ask(side),
             Occurrence::Keepalive { network, cuts } => self.keepalive(network, cuts),
             Occurrence::Abandon { conduit } => self.abandon(conduit),
             Occurrence::Kill { conduit, told } => self.kill(conduit, told.as_slice()),
@@ -512,18 +532,24 @@ impl World {
 /// The CNAPT ID of the only device.
 const CNAPT: CnaptId = CnaptId([7; 32]);
 
-fn new_cnapt(run: usize, pools: &[CreditPool; 2]) -> Cnapt {
-    let streams = Streams::new(Side::Cnapt, &[service()], pools[0].clone());
-    Cnapt::new(CNAPT, Instance(100 + run as u64), vec![service()], streams)
+fn new_cnapt(run: usize, services: Vec<CatalogueEntry>, pools: &[CreditPool; 2]) -> Cnapt {
+    let streams = Streams::new(Side::Cnapt, &services, pools[0].clone());
+    Cnapt::new(CNAPT, Instance(100 + run as u64), services, streams)
 }
 
-fn new_snapt(run: u64, session: u64, switch_timeout: Duration, pools: &[CreditPool; 2]) -> Snapt {
+fn new_snapt(
+    run: u64,
+    session: u64,
+    switch_timeout: Duration,
+    services: Vec<CatalogueEntry>,
+    pools: &[CreditPool; 2],
+) -> Snapt {
     let options = SnaptOptions {
         cnapt: CNAPT,
         instance: Instance(1_000 + run),
         session,
         virtual_ip: IpAddr::V4(Ipv4Addr::new(127, 77, 0, 1)),
-        services: vec![service()],
+        services,
         switch_timeout,
         flow_idle: DEFAULT_FLOW_IDLE,
     };

@@ -11,7 +11,7 @@ use handover_proto::wire::{Frame, Item};
 use handover_proto::{ConduitId, LinkNumber, Side, StreamId};
 
 use super::watch::{Watch, name};
-use super::{CNAPT, Dial, Occurrence, World, new_snapt};
+use super::{CNAPT, Dial, Occurrence, World};
 use crate::network::{Connection, Content, NetworkState};
 
 /// The most bytes that one read of a connection gives.
@@ -396,8 +396,7 @@ impl World {
             (Side::Snapt, Frame::Hello(hello)) if !greeted => {
                 if self.snapt.phase() == SnaptPhase::Released {
                     self.session += 1;
-                    let (run, timeout) = (self.snapt_run, self.switch_timeout);
-                    self.snapt = new_snapt(run, self.session, timeout, &self.pools);
+                    self.snapt = self.fresh_snapt();
                     self.give_bugs();
                     self.watches[Side::Snapt as usize] = Watch::new(now);
                 }

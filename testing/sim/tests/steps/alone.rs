@@ -102,10 +102,11 @@ fn attach_cnapt(cnapt: &mut Cnapt, link: u32, control: ConduitId) -> Result<(), 
     cnapt.handle_frame(control, &Frame::Attached(attached), NOW)
 }
 
-/// Between the order to move and the CNAPT's RENEW the SNAPT waits, and nothing that an application writes to a
-/// client service leaves.
+/// Between the order to move and the CNAPT's RENEW the SNAPT waits, nothing that an application writes to a
+/// client service leaves, and no flow may be sent.
 //= docs/spec/planned.md#snapt-20
 //= docs/spec/unexpected.md#snapt-star-03
+//= docs/spec/unexpected.md#snapt-star-04
 //= docs/spec/unexpected.md#snapt-star-12
 //= type=test
 pub(crate) fn the_snapt_waits_for_the_renewal(bug: Option<Bug>) -> Result<bool, PeerMisbehaved> {
@@ -152,7 +153,7 @@ pub(crate) fn the_snapt_waits_for_the_renewal(bug: Option<Bug>) -> Result<bool, 
     };
     snapt.streams_mut().write(stream, "early".into());
     let waits = snapt.phase() == SnaptPhase::AwaitRenewal(procedure) && said > 0;
-    let silent = transmit(snapt.streams_mut(), SECOND) == 0;
+    let silent = transmit(snapt.streams_mut(), SECOND) == 0 && !snapt.streams().flows_forward();
     snapt.handle_frame(SECOND, &renew(2), NOW)?;
     Ok(waits && silent && snapt.phase() == SnaptPhase::Attached)
 }

@@ -196,6 +196,35 @@ pub(crate) fn client_services_leave_the_old_link(seen: &Seen) -> bool {
     }
 }
 
+/// The same of flows.
+//= docs/spec/planned.md#cnapt-15
+//= docs/spec/unexpected.md#cnapt-star-08
+//= type=test
+pub(crate) fn client_flows_leave_the_old_link(seen: &Seen) -> bool {
+    let next = match seen.report.procedure {
+        Procedure::Stepwise => Phase::AwaitServerServices,
+        Procedure::Starred => Phase::AwaitControl,
+    };
+    seen.first(|one| one.cnapt == next)
+        .is_some_and(|one| !one.client_flows[Side::Cnapt as usize])
+}
+
+/// From the moment at which flows are stopped until the end of the switch none may be sent.
+//= docs/spec/planned.md#cnapt-04
+//= docs/spec/planned.md#snapt-04
+//= docs/spec/unexpected.md#cnapt-star-04
+//= type=test
+pub(crate) fn no_flow_may_be_sent_in_between(seen: &Seen) -> bool {
+    let cnapt = |one: &Moment| one.cnapt == Phase::Attached || !one.flows_forward[0];
+    let snapt = |one: &Moment| one.snapt == SnaptPhase::Attached || !one.flows_forward[1];
+    let switches = seen.first(|one| one.cnapt != Phase::Attached).is_some();
+    switches && seen.moments.iter().all(|one| cnapt(one) && snapt(one))
+}
+
+pub(crate) fn no_datagram_is_lost(seen: &Seen) -> bool {
+    seen.datagrams_lost == [0, 0]
+}
+
 //= docs/spec/planned.md#cnapt-17
 //= type=test
 pub(crate) fn no_spare_is_open_when_the_snapt_is_told(seen: &Seen) -> bool {

@@ -19,8 +19,9 @@ use handover_proto::step::{Sequence, Step};
 
 use alone::{Alone, the_cnapt_waits_for_all_redirected, the_snapt_waits_for_the_renewal};
 use checks::{
-    Check, client_services_leave_the_old_link, it_is_planned_and_done, no_bound_is_met,
-    no_byte_comes_twice, no_old_conduit_is_open_when_the_new_link_is_made,
+    Check, client_flows_leave_the_old_link, client_services_leave_the_old_link,
+    it_is_planned_and_done, no_bound_is_met, no_byte_comes_twice, no_datagram_is_lost,
+    no_flow_may_be_sent_in_between, no_old_conduit_is_open_when_the_new_link_is_made,
     no_spare_is_open_when_the_snapt_is_told, no_step_comes_before_its_cause,
     nothing_is_forwarded_in_between, nothing_is_lost, the_decision_task_is_waited_for,
     the_snapt_closes_its_old_conduits, the_trails_are_the_specs,
@@ -73,13 +74,15 @@ const PLANNED: Checks = named![Check:
     it_is_planned_and_done, nothing_is_lost, nothing_is_forwarded_in_between,
     what_was_under_way_arrives_by_the_old_link, no_byte_comes_twice,
     no_old_conduit_is_open_when_the_new_link_is_made, the_snapt_closes_its_old_conduits,
-    client_services_leave_the_old_link,
+    client_services_leave_the_old_link, client_flows_leave_the_old_link,
+    no_flow_may_be_sent_in_between, no_datagram_is_lost,
 ];
 
 /// And of an unexpected one.
 const UNEXPECTED: Checks = named![Check:
     the_trails_are_the_specs, no_step_comes_before_its_cause, no_bound_is_met, nothing_is_lost,
     no_old_conduit_is_open_when_the_new_link_is_made, the_snapt_closes_its_old_conduits,
+    client_flows_leave_the_old_link, no_flow_may_be_sent_in_between,
 ];
 
 /// The networks' hooks take longer than the switch, so what is said of moments in it does not hold.

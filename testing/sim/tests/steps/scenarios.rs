@@ -16,6 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// shorter than every bound.
 pub(crate) const HELD: Duration = Duration::from_millis(600);
 
+/// From one question over UDP to the next.
+const TICK: Duration = Duration::from_millis(5);
+
 /// How long a hook takes, where there are any.
 const HOOK: Duration = Duration::from_millis(200);
 
@@ -37,6 +40,10 @@ pub(crate) struct Moment {
     pub(crate) read: [u64; 2],
     /// Whether streams of client services may have a place on a link, by side.
     pub(crate) client_services: [bool; 2],
+    /// The same of flows of client services.
+    pub(crate) client_flows: [bool; 2],
+    /// Whether flows may be sent, by side.
+    pub(crate) flows_forward: [bool; 2],
 }
 
 /// A switch that ended.
@@ -45,6 +52,8 @@ pub(crate) struct Seen {
     pub(crate) world: World,
     pub(crate) report: SwitchReport,
     pub(crate) moments: Vec<Moment>,
+    /// Questions over UDP that were not answered, by the side of the application that asked.
+    pub(crate) datagrams_lost: [u64; 2],
     /// A line about every event: when, who, what.
     pub(crate) trace: Vec<String>,
     /// The longest that it may have taken.
@@ -67,10 +76,13 @@ pub(crate) type Scenario = fn(Option<Bug>) -> Result<Seen, Broken>;
 //= docs/spec/planned.md#cnapt-05
 //= docs/spec/planned.md#cnapt-09
 //= docs/spec/planned.md#cnapt-24
+//= docs/spec/planned.md#cnapt-25
+//= docs/spec/planned.md#cnapt-26
 //= docs/spec/planned.md#cnapt-31
 //= docs/spec/planned.md#cnapt-32
 //= docs/spec/planned.md#cnapt-34
 //= docs/spec/planned.md#snapt-05
+//= docs/spec/planned.md#snapt-18
 //= docs/spec/planned.md#snapt-21
 //= docs/spec/planned.md#snapt-23
 //= type=test
@@ -191,6 +203,8 @@ pub(crate) fn planned_then_given_up(bug: Option<Bug>) -> Result<Seen, Broken> {
 /// Under load the control channel breaks, and both modules notice.
 //= docs/spec/unexpected.md#cnapt-star-05
 //= docs/spec/unexpected.md#cnapt-star-06
+//= docs/spec/unexpected.md#cnapt-star-13
+//= docs/spec/unexpected.md#cnapt-star-14
 //= docs/spec/unexpected.md#cnapt-star-16
 //= docs/spec/unexpected.md#cnapt-star-17
 //= docs/spec/unexpected.md#cnapt-star-19
@@ -200,6 +214,7 @@ pub(crate) fn planned_then_given_up(bug: Option<Bug>) -> Result<Seen, Broken> {
 //= docs/spec/unexpected.md#snapt-star-05
 //= docs/spec/unexpected.md#snapt-star-06
 //= docs/spec/unexpected.md#snapt-star-09
+//= docs/spec/unexpected.md#snapt-star-10
 //= docs/spec/unexpected.md#snapt-star-11
 //= docs/spec/unexpected.md#snapt-star-13
 //= docs/spec/unexpected.md#snapt-star-14
@@ -282,9 +297,9 @@ impl Stage {
         })
     }
 
-    /// Of either kind of service echoes, an upload and a download that last longer than any switch here.
+    /// Of either kind of service questions over UDP, echoes, an upload and a download that last longer than any switch here.
     fn loaded(bug: Option<Bug>) -> Result<Self, Broken> {
-        Self::idle(bug)?.load()
+        Self::idle_in(World::attached_with_datagrams(1, TICK)?, bug)?.load()
     }
 
     /// Under the same load, but hooks open and close the networks, of which there can be one at a time.
@@ -350,12 +365,16 @@ impl Stage {
     /// Everything arrives, and nothing but that happens.
     fn end(mut self) -> Result<Seen, Broken> {
         self.world.finish(PATIENCE)?;
+        let asked = self.world.asked();
+        self.world.hear_datagrams(PATIENCE)?;
+        let datagrams_lost = self.world.unanswered(asked);
         let reports: Vec<SwitchReport> = self.world.switches().cloned().collect();
         let [report] = &reports[..] else {
             return Err(self.world.failure("not one switch".to_owned()));
         };
         Ok(Seen {
             report: report.clone(),
+            datagrams_lost,
             trace: self.world.take_trace(),
             world: self.world,
             moments: self.moments.into_inner(),
@@ -386,5 +405,9 @@ fn moment(world: &World, keys: &[Key], old: &[ConduitId]) -> Moment {
         read: sides.map(|side| keys.iter().map(|key| world.received(*key, side)).sum()),
         client_services: [world.cnapt.streams(), world.snapt.streams()]
             .map(|streams| streams.place_of(ServiceKind::Client).is_some()),
+        client_flows: [world.cnapt.streams(), world.snapt.streams()]
+            .map(|streams| streams.flow_place_of(ServiceKind::Client).is_some()),
+        flows_forward: [world.cnapt.streams(), world.snapt.streams()]
+            .map(|streams| streams.flows_forward()),
     }
 }

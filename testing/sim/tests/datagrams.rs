@@ -1,0 +1,46 @@
+//! Datagrams of applications, without and with trouble.
+
+use std::time::Duration;
+
+use handover_proto::Side;
+use handover_proto::stream::SPARE_CONDUITS;
+use handover_sim::{Broken, World};
+
+const TICK: Duration = Duration::from_millis(5);
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Found by trial 810: the network fell silent towards the device just when the conduit for datagrams was dialled.
+/// Nothing came of the dial, the link lived on, and nothing asked for that conduit again, so no datagram ever left.
+#[test]
+fn a_conduit_for_datagrams_that_could_not_be_made_is_asked_for_again() -> Result<(), Broken> {
+    let mut world = World::attached_with_datagrams(1, TICK)?;
+    world.hear_datagrams(PATIENCE)?;
+    let conduits = world.plain_conduits();
+    assert_eq!(conduits.len(), SPARE_CONDUITS + 1);
+    world.networks[0].open = false;
+    for conduit in conduits {
+        world.kill(conduit, &[Side::Cnapt, Side::Snapt]);
+    }
+    world.run_for(Duration::from_secs(5))?;
+    assert!(world.plain_conduits().is_empty());
+    let asked = world.asked();
+    assert!(world.unanswered(asked).iter().all(|lost| *lost > 0));
+    world.networks[0].open = true;
+    world.hear_datagrams(PATIENCE)
+}
+
+#[test]
+fn a_network_that_is_away_for_longer_than_a_flow_may_be_idle_ends_none() -> Result<(), Broken> {
+    let mut world = World::attached_with_datagrams(2, TICK)?;
+    world.hear_datagrams(PATIENCE)?;
+    let flows = [world.cnapt.streams(), world.snapt.streams()].map(|one| one.flows().len());
+    assert_eq!(flows, [2, 2]);
+    world.link_down(0);
+    world.link_down(1);
+    world.run_for(Duration::from_secs(600))?;
+    let flows = [world.cnapt.streams(), world.snapt.streams()].map(|one| one.flows().len());
+    assert_eq!(flows, [2, 2]);
+    world.restore(0);
+    world.hear_datagrams(PATIENCE)
+}
