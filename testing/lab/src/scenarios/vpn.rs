@@ -17,6 +17,7 @@ use crate::facility::Facility;
 use crate::program::Program;
 use crate::scenario::Lab;
 use crate::servers::echo;
+use crate::topology::Topology;
 
 pub(super) const NEEDS: [Facility; 5] = [
     Facility::Tun,
@@ -44,28 +45,7 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
         .remove_address("wwan0", Ipv4Addr::new(10, 2, 0, 2).into(), 24)?;
     let tunnel = Tunnel::new()?;
     let _far_end = tunnel.start_far_end(lab, &topology.server)?;
-    let (up, down) = (tunnel.up_script(), tunnel.down_script());
-    let options = format!("vpn_interface = \"{}\"", tunnel.near);
-    let networks = [
-        HookedNetwork {
-            name: "wifi",
-            interface: "wlan0",
-            options: &options,
-            hooks: &[("vpn_up", &up), ("vpn_down", &down)],
-        },
-        HookedNetwork {
-            name: "modem",
-            interface: "wwan0",
-            options: &options,
-            hooks: &[
-                ("up", MODEM_UP),
-                ("down", MODEM_DOWN),
-                ("vpn_up", &up),
-                ("vpn_down", &down),
-            ],
-        },
-    ];
-    let mut world = Hooked::start(lab, topology, &networks, "")?;
+    let mut world = tunnel.start_client(lab, topology)?;
     world.ensure_log(&["vpn_up wifi wlan0"])?;
     let status = world.pair.handover.client_status()?;
     ensure!(
@@ -164,6 +144,32 @@ ip route add 10.0.0.1/32 dev {near}",
     /// Its process ends with the interface.
     fn down_script(&self) -> String {
         format!("ip link delete {}", self.near)
+    }
+
+    /// The device's side: over Wi-Fi that is there and a modem that hooks dial, through the tunnel.
+    fn start_client(&self, lab: &Lab, topology: Topology) -> Result<Hooked> {
+        let (up, down) = (self.up_script(), self.down_script());
+        let options = format!("vpn_interface = \"{}\"", self.near);
+        let networks = [
+            HookedNetwork {
+                name: "wifi",
+                interface: "wlan0",
+                options: &options,
+                hooks: &[("vpn_up", &up), ("vpn_down", &down)],
+            },
+            HookedNetwork {
+                name: "modem",
+                interface: "wwan0",
+                options: &options,
+                hooks: &[
+                    ("up", MODEM_UP),
+                    ("down", MODEM_DOWN),
+                    ("vpn_up", &up),
+                    ("vpn_down", &down),
+                ],
+            },
+        ];
+        Hooked::start(lab, topology, &networks, "")
     }
 
     fn start_far_end(&self, lab: &Lab, server: &Namespace) -> Result<Program> {
