@@ -242,6 +242,28 @@ fn an_unknown_network_is_a_misuse_that_lists_the_known_ones() {
 }
 
 #[test]
+fn a_hook_that_fails_is_said_to_who_ordered_the_switch() {
+    let place = Place::new("failing_hook");
+    place.write_server("");
+    let server = place.start("server");
+    server.wait_for_line("server up");
+    let usual = "interface = \"nowhere\"\n";
+    let hooked = "interface = \"nowhere\"\nup = \"echo no carrier >&2; exit 5\"\n";
+    let client = place.start_client_with(usual, hooked);
+    client.wait_for_status("attached", |status| status["state"] == "attached");
+    let output = place.run(&["switch", "two", "--control", "client.sock"]);
+    assert_eq!(output.status.code(), Some(1));
+    let message = String::from_utf8(output.stderr).unwrap();
+    let (hook, why) = ("the hook up of", "failed: exit status");
+    assert!(message.contains(hook) && message.contains(why), "{message}");
+    assert!(
+        message.contains("two failed: exit status: 5, \"no carrier\""),
+        "{message}"
+    );
+    client.wait_for_status("the way back", |status| status["network"] == "one");
+}
+
+#[test]
 fn each_port_of_a_range_leads_to_its_own_target() {
     let place = Place::new("range");
     let host = place.server.ip();
