@@ -306,6 +306,8 @@ pub const ALL: &[Scenario] = &[
     programs::SAMBA,
     programs::VNC,
     programs::FTP,
+    programs::DNS,
+    programs::IPERF3,
     Scenario {
         name: "ten_clients",
         about: "ten clients switch at random for two minutes and do not disturb each other",

@@ -1,7 +1,9 @@
 //! Programs that nobody here wrote, with protocols that have hard cases: each lives through a planned and an unexpected
 //! switch, both in the middle of something, and notices nothing.
 
+mod dns;
 mod ftp;
+mod iperf3;
 mod postgresql;
 mod samba;
 mod vnc;
@@ -58,6 +60,24 @@ pub(super) const FTP: Scenario = Scenario {
         Facility::Program("curl"),
     ],
     run: ftp::run,
+};
+
+pub(super) const DNS: Scenario = Scenario {
+    name: "dns",
+    about: "questions over UDP are answered through both kinds of switch",
+    needs: &[
+        Facility::Tun,
+        Facility::Program("dnsmasq"),
+        Facility::Program("dig"),
+    ],
+    run: dns::run,
+};
+
+pub(super) const IPERF3: Scenario = Scenario {
+    name: "iperf3_udp",
+    about: "iperf3 sends datagrams both ways through both kinds of switch",
+    needs: &[Facility::Tun, Facility::Program("iperf3")],
+    run: iperf3::run,
 };
 
 /// An application in a session with its server.
