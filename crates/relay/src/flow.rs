@@ -191,3 +191,30 @@ fn without_scope(address: SocketAddr) -> SocketAddr {
         SocketAddr::V6(v6) => SocketAddrV6::new(*v6.ip(), v6.port(), 0, 0).into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, UdpSocket as Peer};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn that_nobody_listened_before_does_not_cost_the_next_datagram() {
+        let place = Peer::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = place.local_addr().unwrap();
+        drop(place);
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        socket.connect(address).await.unwrap();
+        let exit = Exit {
+            socket: Arc::new(socket),
+            application: None,
+            answers: None,
+        };
+        assert!(exit.delivery(Bytes::from_static(b"to nobody")).send());
+        let peer = Peer::bind(address).unwrap();
+        assert!(exit.delivery(Bytes::from_static(b"hello")).send());
+        let mut buffer = [0; 16];
+        let length = peer.recv(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], b"hello");
+    }
+}
