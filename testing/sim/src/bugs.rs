@@ -13,7 +13,7 @@ use handover_sim::model::{Configuration, explore};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Bugs {
     /// How many seeds the simulator has for each: twice what the rarest needed when this was written.
-    #[arg(long, default_value_t = 2_000)]
+    #[arg(long, default_value_t = 20_000)]
     seeds: u64,
     /// The first.
     #[arg(long, default_value_t = 0)]

@@ -14,6 +14,9 @@ use super::watch::{Watch, name};
 use super::{CNAPT, Dial, Occurrence, World};
 use crate::network::{Connection, Content, NetworkState};
 
+/// How long a handshake may take for the shell.
+const HANDSHAKE: Duration = Duration::from_secs(4);
+
 /// The most bytes that one read of a connection gives.
 const READ_BYTES: u64 = 20_000;
 
@@ -50,7 +53,15 @@ impl World {
                 let run = self.run;
                 self.schedule(self.now, Occurrence::DialFailed { link, run });
             }
-            NetworkState::Cut | NetworkState::HalfCut(_) => {}
+            NetworkState::Cut | NetworkState::HalfCut(_) => self.give_up_dial(link),
+        }
+    }
+
+    /// No answer comes: of a conduit the shell hears that in time, of a link the machine has a bound of its own.
+    fn give_up_dial(&mut self, link: Dial) {
+        if let Dial::Conduit(_) = link {
+            let run = self.run;
+            self.schedule(self.now + HANDSHAKE, Occurrence::DialFailed { link, run });
         }
     }
 
@@ -64,7 +75,11 @@ impl World {
             .get(connection.network.0)
             .is_some_and(|network| network.state == NetworkState::Up);
         if !up || connection.run != run || connection.dead {
+            let ours = connection.run == run;
             self.connections.remove(&conduit);
+            if ours {
+                self.give_up_dial(link);
+            }
             return;
         }
         connection.end(Side::Cnapt).open = true;
