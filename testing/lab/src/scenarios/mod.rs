@@ -1,5 +1,6 @@
 //! The scenarios, one file each.
 
+mod all_four;
 mod client_services;
 mod conversation;
 mod copied_key;
@@ -41,6 +42,7 @@ mod stopped;
 mod storm;
 mod strangers;
 mod switch_timeout;
+mod talk;
 mod ten_clients;
 mod true_origin;
 mod two_clients;
@@ -308,6 +310,12 @@ pub const ALL: &[Scenario] = &[
     programs::FTP,
     programs::DNS,
     programs::IPERF3,
+    Scenario {
+        name: "all_four",
+        about: "all four kinds of service at once live through ten planned and ten unexpected switches",
+        needs: &[Facility::Tun],
+        run: all_four::run,
+    },
     Scenario {
         name: "ten_clients",
         about: "ten clients switch at random for two minutes and do not disturb each other",
