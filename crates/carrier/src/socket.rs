@@ -14,7 +14,7 @@ pub(crate) fn prepare(socket: &SockRef<'_>, keepalive: Duration) -> io::Result<(
     socket.set_tcp_keepalive(
         &TcpKeepalive::new()
             .with_time(keepalive)
-            .with_interval(KEEPALIVE_INTERVAL)
+            .with_interval(KEEPALIVE_INTERVAL.min(keepalive))
             .with_retries(KEEPALIVE_RETRIES),
     )
 }
@@ -31,8 +31,8 @@ const USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// seldom enough to let a radio sleep.
 pub(crate) const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 
-/// With [`KEEPALIVE_RETRIES`], a vanished peer is noticed within the time that [`USER_TIMEOUT`]
-/// allows.
+/// At most as long as the idle time: Linux waits for it behind each question, even an answered one. With
+/// [`KEEPALIVE_RETRIES`], a vanished peer is noticed within the time that [`USER_TIMEOUT`] allows.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// See [`KEEPALIVE_INTERVAL`].
