@@ -299,6 +299,12 @@ pub const ALL: &[Scenario] = &[
         run: nat::run,
     },
     Scenario {
+        name: "nat_keepalive",
+        about: "with a keepalive two NATs that forget early forget nothing",
+        needs: &nat::NEEDS,
+        run: nat::run_kept,
+    },
+    Scenario {
         name: "ipv6",
         about: "from a network of IPv6 only to one of IPv4 only and back, with services of IPv6",
         needs: &[Facility::Tun],

@@ -6,10 +6,12 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use serde_json::json;
 
 use super::world::{LIMIT, NETWORKS, Pair, ensure_done};
 use crate::application::ensure_end;
 use crate::facility::Facility;
+use crate::gate::Gate;
 use crate::handover::Handover;
 use crate::link::Conditions;
 use crate::nat;
@@ -27,15 +29,7 @@ const OUTER: usize = 1;
 const NEW_ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 77);
 
 pub(super) fn run(lab: &Lab) -> Result<()> {
-    let mut topology = Topology::new(&[])?;
-    let link = Medium::Emulated(Conditions::new(100, 5));
-    topology.add_network_behind_nats(NETWORKS[0], link)?;
-    for nat in topology.nats(NETWORKS[0])? {
-        nat.forget_after(MEMORY)?;
-    }
-    let mut pair = Pair::start_with(topology, |topology, services| {
-        Handover::start(lab, topology, services, &NETWORKS[..1], "")
-    })?;
+    let mut pair = start(lab, "")?;
     let (mut client, mut server) = pair.connect()?;
     server.set_nodelay(true)?;
     pass(&mut client, &mut server)?;
@@ -63,6 +57,37 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
     ));
     drop(server);
     ensure_end(&mut client)
+}
+
+/// With a keepalive that is shorter than their memory they forget nothing: who is silent for longer is heard over the
+/// same connections.
+pub(super) fn run_kept(lab: &Lab) -> Result<()> {
+    let pair = start(lab, "keepalive = \"2s\"")?;
+    let (mut client, mut server) = pair.connect()?;
+    pass(&mut client, &mut server)?;
+    Gate::slow(2 * MEMORY).pass();
+    pass(&mut server, &mut client)?;
+    Gate::slow(2 * MEMORY).pass();
+    pass(&mut client, &mut server)?;
+    let status = pair.handover.client_status()?;
+    ensure!(status["switches"] == json!([]), "it was lost: {status}");
+    drop(server);
+    ensure_end(&mut client)
+}
+
+/// Both daemons over one network behind the routers, with more lines for the network's table.
+fn start(lab: &Lab, options: &str) -> Result<Pair> {
+    let mut topology = Topology::new(&[])?;
+    let link = Medium::Emulated(Conditions::new(100, 5));
+    topology.add_network_behind_nats(NETWORKS[0], link)?;
+    for nat in topology.nats(NETWORKS[0])? {
+        nat.forget_after(MEMORY)?;
+    }
+    let name = NETWORKS[0];
+    let network = format!("[[network]]\nname = \"{name}\"\ninterface = \"{name}\"\n{options}");
+    Pair::start_with(topology, |topology, services| {
+        Handover::start(lab, topology, services, &[], &network)
+    })
 }
 
 /// Says something at one end, and waits until it is heard at the other.
