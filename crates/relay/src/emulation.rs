@@ -13,7 +13,8 @@ use std::time::Duration;
 use handover_network::{bound_udp_socket, ensure_spare_descriptors, now};
 use handover_proto::wire::{CatalogueEntry, Request, TransportProtocol};
 use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
@@ -32,6 +33,8 @@ pub struct EmulationSocket {
     pub service: CatalogueEntry,
     /// Where it is.
     pub address: SocketAddr,
+    /// What applications ask for by it.
+    name: watch::Sender<String>,
     task: io::Result<JoinHandle<()>>,
 }
 
@@ -71,29 +74,60 @@ impl<S: Session> EmulationSockets<S> {
         }
     }
 
-    /// The other side's services are these now.
+    /// The other side's services are these now. Where another one is found than before, its socket stays: who
+    /// sends to it meanwhile is not turned away.
     pub fn set(&mut self, services: &[CatalogueEntry]) {
-        self.sockets.retain(|(_, port, _), one| {
-            let same = |service: &&CatalogueEntry| {
-                (&service.name, service.protocol) == (&one.service.name, one.service.protocol)
-                    && service.ports.contains(port)
-            };
-            let Some(service) = services.iter().find(same) else {
-                return false;
-            };
-            one.service.clone_from(service);
-            true
-        });
+        let mut wanted = BTreeMap::new();
         for service in services {
-            for key in self.places(service) {
-                if !self.sockets.contains_key(&key) {
-                    let socket = self.listen(service.clone(), key);
-                    if let Some(error) = socket.error() {
-                        warn!(service = %service.name, address = %socket.address, "cannot listen: {error}");
-                    }
-                    self.sockets.insert(key, socket);
-                }
+            for place in self.places(service) {
+                wanted.entry(place).or_insert(service);
             }
+        }
+        let gone = |place: &Place, one: &mut EmulationSocket| match wanted.get(place) {
+            Some(service) => {
+                one.service.clone_from(service);
+                one.name.send_replace(service.name.clone());
+                false
+            }
+            None => true,
+        };
+        let gone: Vec<(Place, EmulationSocket)> = self.sockets.extract_if(.., gone).collect();
+        for ((protocol, port, ip), socket) in gone {
+            drop(socket);
+            if protocol == TransportProtocol::Udp {
+                // Flows would keep the port.
+                let entrance = SocketAddr::new(ip, port);
+                (self.hub)
+                    .with(|machine, _| machine.streams_mut().flows_mut().close_entrance(entrance));
+            }
+        }
+        for service in services {
+            for ip in self.bind.clone() {
+                self.open(service, ip);
+            }
+        }
+    }
+
+    /// Listens for `service` on the ports of `ip` that have no socket yet.
+    fn open(&mut self, service: &CatalogueEntry, ip: IpAddr) {
+        let (mut opened, mut failed) = (Vec::new(), Vec::new());
+        for port in service.ports.clone() {
+            let place = (service.protocol, port, ip);
+            if self.sockets.contains_key(&place) {
+                continue;
+            }
+            let socket = self.listen(service.clone(), place);
+            match socket.error() {
+                None => opened.push(socket.address),
+                Some(error) => failed.push((socket.address, error.to_string())),
+            }
+            self.sockets.insert(place, socket);
+        }
+        if let Some(address) = opened.first() {
+            info!(service = %service.name, %address, ports = opened.len(), protocol = ?service.protocol, "listening");
+        }
+        if let Some((address, error)) = failed.first() {
+            warn!(service = %service.name, %address, ports = failed.len(), "cannot listen: {error}");
         }
     }
 
@@ -108,6 +142,9 @@ impl<S: Session> EmulationSockets<S> {
         for key in &failed {
             if let Some(old) = self.sockets.remove(key) {
                 let socket = self.listen(old.service.clone(), *key);
+                if socket.error().is_none() {
+                    info!(service = %socket.service.name, address = %socket.address, "listening");
+                }
                 self.sockets.insert(*key, socket);
             }
         }
@@ -132,20 +169,19 @@ impl<S: Session> EmulationSockets<S> {
 
     fn listen(&self, service: CatalogueEntry, (protocol, port, ip): Place) -> EmulationSocket {
         let address = SocketAddr::new(ip, port);
-        let (name, hub) = (service.name.clone(), Arc::clone(&self.hub));
+        let (name, named) = watch::channel(service.name.clone());
+        let hub = Arc::clone(&self.hub);
         let task = match protocol {
             TransportProtocol::Tcp => {
-                bind(address).map(|listener| self.hub.spawn(accept(listener, name, port, hub)))
+                bind(address).map(|listener| self.hub.spawn(accept(listener, named, port, hub)))
             }
-            TransportProtocol::Udp => bound_udp_socket(address)
-                .map(|socket| self.hub.spawn(serve_datagrams(socket, address, name, hub))),
+            TransportProtocol::Udp => bind_udp(address)
+                .map(|socket| self.hub.spawn(serve_datagrams(socket, address, named, hub))),
         };
-        if task.is_ok() {
-            info!(service = %service.name, %address, ?protocol, "listening");
-        }
         EmulationSocket {
             service,
             address,
+            name,
             task,
         }
     }
@@ -153,18 +189,30 @@ impl<S: Session> EmulationSockets<S> {
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = std::net::TcpListener::bind(address)?;
+    ensure_spare_descriptors(&listener)?;
     listener.set_nonblocking(true)?;
     TcpListener::from_std(listener)
 }
 
+fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = bound_udp_socket(address)?;
+    ensure_spare_descriptors(&socket)?;
+    Ok(socket)
+}
+
 /// Every connection becomes a stream.
-async fn accept<S: Session>(listener: TcpListener, service: String, port: u16, hub: Arc<Hub<S>>) {
+async fn accept<S: Session>(
+    listener: TcpListener,
+    service: watch::Receiver<String>,
+    port: u16,
+    hub: Arc<Hub<S>>,
+) {
     let mut refusals = Seldom::default();
     loop {
         let refused = match listener.accept().await {
             Ok((socket, origin)) => {
                 let request = Request {
-                    service: service.clone(),
+                    service: service.borrow().clone(),
                     port,
                     origin,
                 };
@@ -178,7 +226,8 @@ async fn accept<S: Session>(listener: TcpListener, service: String, port: u16, h
         if let Err(error) = refused
             && let Some(unsaid) = refusals.due(now())
         {
-            warn!(%service, unsaid, "connection refused: {error}");
+            let service = service.borrow().clone();
+            warn!(service, unsaid, "connection refused: {error}");
         }
     }
 }
@@ -213,9 +262,7 @@ mod tests {
 
     #[tokio::test]
     async fn while_no_network_is_there_connections_wait_up_to_the_limit_of_streams() {
-        let streams = Streams::new(Side::Cnapt, &[], CreditPool::default());
-        let machine = Cnapt::new(CnaptId([0; 32]), Instance(1), Vec::new(), streams);
-        let (hub, _outputs) = Hub::new(machine, now);
+        let hub = hub();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         for _ in 1..STREAMS {
@@ -227,12 +274,8 @@ mod tests {
             hub.with(|machine, now| machine.streams_mut().open(request, now))
                 .unwrap();
         }
-        let accepting = tokio::spawn(accept(
-            listener,
-            "web".into(),
-            address.port(),
-            Arc::clone(&hub),
-        ));
+        let (_name, named) = watch::channel("web".to_owned());
+        let accepting = tokio::spawn(accept(listener, named, address.port(), Arc::clone(&hub)));
         let waiting = TcpStream::connect(address).await.unwrap();
         // The reset may come before the connect is seen to have succeeded.
         let refused = async { TcpStream::connect(address).await?.read_u8().await };
@@ -252,9 +295,72 @@ mod tests {
         accepting.abort();
     }
 
+    fn hub() -> Arc<Hub<Cnapt>> {
+        let streams = Streams::new(Side::Cnapt, &[], CreditPool::default());
+        let machine = Cnapt::new(CnaptId([0; 32]), Instance(1), Vec::new(), streams);
+        Hub::new(machine, now).0
+    }
+
+    /// On a port that nobody has at this moment.
+    async fn free(name: &str, protocol: TransportProtocol) -> CatalogueEntry {
+        let found = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = found.local_addr().unwrap().port();
+        CatalogueEntry {
+            name: name.to_owned(),
+            protocol,
+            ports: port..=port,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_service_that_is_renamed_keeps_its_sockets() {
+        let mut sockets = EmulationSockets::new(vec![Ipv4Addr::LOCALHOST.into()], hub());
+        let old = [
+            free("web", TransportProtocol::Tcp).await,
+            free("dns", TransportProtocol::Udp).await,
+        ];
+        sockets.set(&old);
+        let new = old.map(|service| CatalogueEntry {
+            name: format!("new {}", service.name),
+            ..service
+        });
+        sockets.set(&new);
+        assert!(!sockets.is_incomplete());
+        let names: Vec<&str> = sockets
+            .iter()
+            .map(|one| one.service.name.as_str())
+            .collect();
+        assert_eq!(names, ["new web", "new dns"]);
+        for socket in sockets.iter() {
+            assert_eq!(*socket.name.borrow(), socket.service.name);
+        }
+        let web = SocketAddr::from((Ipv4Addr::LOCALHOST, *new[0].ports.start()));
+        let _application = TcpStream::connect(web).await.unwrap();
+        until_there_are(1, &sockets.hub).await;
+    }
+
+    #[tokio::test]
+    async fn a_datagram_service_that_is_gone_gives_its_port_back() {
+        let mut sockets = EmulationSockets::new(vec![Ipv4Addr::LOCALHOST.into()], hub());
+        let service = free("dns", TransportProtocol::Udp).await;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, *service.ports.start()));
+        sockets.set(&[service]);
+        let application = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        application.send_to(b"question", address).await.unwrap();
+        let flows = |hub: &Hub<Cnapt>| hub.with(|machine, _| machine.streams().flows().len());
+        until(|| flows(&sockets.hub) == 1).await;
+        sockets.set(&[]);
+        until(|| std::net::UdpSocket::bind(address).is_ok()).await;
+        assert_eq!(flows(&sockets.hub), 0);
+    }
+
     async fn until_there_are(count: usize, hub: &Hub<Cnapt>) {
+        until(|| hub.applications() == count).await;
+    }
+
+    async fn until(condition: impl Fn() -> bool) {
         timeout(LIMIT, async {
-            while hub.applications() != count {
+            while !condition() {
                 tokio::task::yield_now().await;
             }
         })

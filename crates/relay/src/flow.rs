@@ -16,6 +16,7 @@ use handover_proto::flow::Association;
 use handover_proto::wire::Request;
 use socket2::SockRef;
 use tokio::net::UdpSocket;
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tracing::trace;
 
@@ -131,16 +132,16 @@ impl<S: Session> Hub<S> {
     }
 }
 
-/// Takes what applications send to this emulation socket of `service`, for ever.
+/// Takes what applications send to this emulation socket, for ever. It is of the service that has this name.
 pub(crate) async fn serve_datagrams<S: Session>(
     socket: UdpSocket,
     entrance: SocketAddr,
-    service: String,
+    service: watch::Receiver<String>,
     hub: Arc<Hub<S>>,
 ) {
     let socket = Arc::new(socket);
     let mut request = Request {
-        service,
+        service: String::new(),
         port: entrance.port(),
         origin: entrance,
     };
@@ -148,6 +149,7 @@ pub(crate) async fn serve_datagrams<S: Session>(
         let mut buffer = read_buffer::take();
         match socket.try_recv_buf_from(&mut buffer) {
             Ok((_, application)) => {
+                request.service.clone_from(&service.borrow());
                 request.origin = without_scope(application);
                 let association = Association {
                     entrance,

@@ -184,6 +184,16 @@ impl Flows {
         }
     }
 
+    /// The emulation socket at this address is closed: nothing comes by it any more.
+    pub fn close_entrance(&mut self, entrance: SocketAddr) {
+        let by_it = self.associations.iter();
+        let by_it = by_it.filter(|(association, _)| association.entrance == entrance);
+        let over: Vec<FlowId> = by_it.map(|(_, flow)| *flow).collect();
+        for flow in over {
+            self.end(flow);
+        }
+    }
+
     /// It cannot be made: the flow is over. The next datagram tries again.
     pub fn unreachable(&mut self, id: FlowId) {
         self.end(id);
@@ -532,6 +542,21 @@ mod tests {
         assert!(server.is_empty());
         assert_eq!(server.dropped().unknown, 1);
         assert!(server.outputs.is_empty());
+    }
+
+    #[test]
+    fn flows_end_with_the_emulation_socket_that_they_came_by() {
+        let (mut client, now) = (cnapt(), Instant::default());
+        let flow = send(&mut client, 1000, b"", now);
+        let elsewhere = Association {
+            entrance: local(54),
+            ..by(1000)
+        };
+        let other = client.send(elsewhere, &request(1000), Bytes::new(), now);
+        client.close_entrance(local(53));
+        assert!(!client.contains(flow) && client.contains(other));
+        let ended = client.outputs.pop_front();
+        assert!(matches!(ended, Some(Output::EndFlow(id)) if id == flow));
     }
 
     #[test]
