@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use bytes::BufMut;
 use handover_proto::StreamId;
-use handover_proto::stream::{View, code};
+use handover_proto::stream::{Streams, View, code};
+use handover_proto::wire::Request;
 use socket2::SockRef;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -32,21 +33,52 @@ impl<S: Session> Hub<S> {
     /// # Errors
     ///
     /// If the socket's options cannot be set; the stream is aborted then.
-    pub fn spawn_application(
+    pub(crate) fn spawn_application(
         self: &Arc<Self>,
         stream: StreamId,
         socket: TcpStream,
     ) -> io::Result<()> {
-        if let Err(error) = prepare(&socket) {
+        let spawned = self.spawn_application_if(stream, socket, |_| true);
+        if spawned.is_err() {
             self.with(|machine, _| machine.streams_mut().abort(stream, code::CONNECT_FAILED));
-            return Err(error);
         }
+        spawned
+    }
+
+    /// The same with the application that the other side asked for. If nobody waits for it any more, it is reset.
+    ///
+    /// # Errors
+    ///
+    /// If the socket's options cannot be set.
+    pub(crate) fn spawn_requested(
+        self: &Arc<Self>,
+        stream: StreamId,
+        request: &Request,
+        socket: TcpStream,
+    ) -> io::Result<()> {
+        self.spawn_application_if(stream, socket, |streams| streams.awaits(stream, request))
+    }
+
+    fn spawn_application_if(
+        self: &Arc<Self>,
+        stream: StreamId,
+        socket: TcpStream,
+        is_wanted: impl FnOnce(&Streams) -> bool,
+    ) -> io::Result<()> {
+        prepare(&socket)?;
         let (reader, writer) = socket.into_split();
         let writer = Arc::new(Writer::new(writer));
-        self.with_core(|core, _| {
-            core.add_application(stream, Arc::clone(&writer));
-            core.machine.streams_mut().connected(stream);
+        let wanted = self.with_core(|core, _| {
+            let wanted = is_wanted(core.machine.streams_mut());
+            if wanted {
+                core.add_application(stream, Arc::clone(&writer));
+                core.machine.streams_mut().connected(stream);
+            }
+            wanted
         });
+        if !wanted {
+            return Ok(());
+        }
         let task = Task {
             hub: Arc::clone(self),
             stream,

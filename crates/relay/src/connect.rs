@@ -53,23 +53,32 @@ impl Targets {
         request: Request,
         other: Option<IpAddr>,
     ) {
-        let Some(service) = self.find(&request.service) else {
-            hub.with(|machine, _| machine.streams_mut().abort(stream, code::UNKNOWN_SERVICE));
-            return;
+        let failure = match self.find(&request) {
+            Some(service) => {
+                let target = service.target_of(request.port);
+                let connecting = async {
+                    let mut socket = connect(target, self.source).await?;
+                    service.introduce(&mut socket, &request, other).await?;
+                    Ok(socket)
+                };
+                let connected = timeout(CONNECT_TIMEOUT, connecting).await;
+                let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+                let served =
+                    connected.and_then(|socket| hub.spawn_requested(stream, &request, socket));
+                served.err().map(|error| {
+                    self.warn(&request.service, target, &error);
+                    code::CONNECT_FAILED
+                })
+            }
+            None => Some(code::UNKNOWN_SERVICE),
         };
-        let target = service.target_of(request.port);
-        let connecting = async {
-            let mut socket = connect(target, self.source).await?;
-            service.introduce(&mut socket, &request, other).await?;
-            Ok(socket)
-        };
-        let connected = timeout(CONNECT_TIMEOUT, connecting).await;
-        let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        let served = connected.and_then(|socket| hub.spawn_application(stream, socket));
-        if let Err(error) = served {
-            self.warn(&request.service, target, &error);
-            hub.with(|machine, _| machine.streams_mut().abort(stream, code::CONNECT_FAILED));
-        }
+        hub.with_core(|core, _| {
+            core.connect_over();
+            let streams = core.machine.streams_mut();
+            if let Some(code) = failure.filter(|_| streams.awaits(stream, &request)) {
+                streams.abort(stream, code);
+            }
+        });
     }
 
     /// They are these from now on.
@@ -77,25 +86,31 @@ impl Targets {
         *lock(&self.services) = services;
     }
 
-    fn find(&self, name: &str) -> Option<Service> {
+    /// The services may be others than when the stream or the flow was let in.
+    fn find(&self, request: &Request) -> Option<Service> {
         let services = lock(&self.services);
-        services.iter().find(|one| one.name == name).cloned()
+        let asked =
+            |one: &&Service| one.name == request.service && one.ports.contains(&request.port);
+        services.iter().find(asked).cloned()
     }
 
     /// Serves `flow` by a socket to the application that `request` asks for; it is over if there can be none.
     pub fn connect_flow<S: Session>(&self, hub: &Arc<Hub<S>>, flow: FlowId, request: &Request) {
-        let service = self.find(&request.service);
-        let target = service.map(|service| service.target_of(request.port));
+        let target = (self.find(request)).map(|service| service.target_of(request.port));
         let socket = target.map(|target| {
             socket_to(target, self.source)
                 .inspect_err(|error| self.warn(&request.service, target, error))
         });
-        match socket {
-            Some(Ok(socket)) => hub.spawn_flow(flow, socket),
-            Some(Err(_)) | None => {
-                hub.with(|machine, _| machine.streams_mut().flows_mut().unreachable(flow));
-            }
+        if let Some(Ok(socket)) = socket {
+            hub.spawn_flow(flow, request, socket);
         }
+        hub.with_core(|core, _| {
+            core.connect_over();
+            let flows = core.machine.streams_mut().flows_mut();
+            if flows.awaits(flow, request) {
+                flows.unreachable(flow);
+            }
+        });
     }
 
     fn warn(&self, service: &str, target: SocketAddr, error: &io::Error) {
@@ -146,4 +161,98 @@ fn socket_to(target: SocketAddr, source: Option<IpAddr>) -> io::Result<UdpSocket
 const fn answers(target: SocketAddr, source: IpAddr) -> bool {
     let reaches = target.ip().is_loopback() || !source.is_loopback();
     reaches && target.is_ipv4() == source.is_ipv4()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use handover_proto::session::{Cnapt, Output};
+    use handover_proto::stream::{CreditPool, Streams};
+    use handover_proto::wire::{CatalogueEntry, Frame, TransportProtocol};
+    use handover_proto::{CnaptId, Instance, Side};
+    use tokio::net::TcpListener;
+    use tokio::sync::mpsc::UnboundedReceiver;
+
+    use super::*;
+    use crate::hub::CONNECTS;
+
+    fn request(origin_port: u16) -> Request {
+        Request {
+            service: "web".into(),
+            port: 80,
+            origin: (Ipv4Addr::LOCALHOST, origin_port).into(),
+        }
+    }
+
+    /// Of a CNAPT that has the service.
+    fn hub() -> (Arc<Hub<Cnapt>>, UnboundedReceiver<Output>) {
+        let service = CatalogueEntry {
+            name: "web".into(),
+            protocol: TransportProtocol::Tcp,
+            ports: 80..=80,
+        };
+        let streams = Streams::new(Side::Cnapt, &[service], CreditPool::default());
+        let machine = Cnapt::new(CnaptId([0; 32]), Instance(1), Vec::new(), streams);
+        Hub::new(machine, now)
+    }
+
+    /// The other side opens a stream, and forgets it at once if it is said to be over.
+    fn open(hub: &Hub<Cnapt>, index: u64, over: bool) -> StreamId {
+        let stream = StreamId::new(Side::Snapt, index);
+        let open = Frame::Open {
+            stream,
+            floor: index,
+            request: request(50_000),
+        };
+        hub.with(|machine, now| {
+            let streams = machine.streams_mut();
+            streams.handle_frame(&open, now).unwrap();
+            if over {
+                let settled = Frame::Settled { stream };
+                streams.handle_frame(&settled, now).unwrap();
+            }
+        });
+        stream
+    }
+
+    fn targets(target: SocketAddr) -> Targets {
+        let service = Service {
+            name: "web".into(),
+            protocol: TransportProtocol::Tcp,
+            target,
+            ports: 80..=80,
+            proxy_protocol: false,
+        };
+        Targets::new("somebody's application".into(), vec![service], None)
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_what_it_asks_for_has_no_more_under_way_than_anybody() {
+        let (hub, outputs) = hub();
+        let many = CONNECTS as u64;
+        for index in 0..many + 10 {
+            open(&hub, index, true);
+        }
+        let asked = outputs.len();
+        assert_eq!(asked, CONNECTS);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let targets = targets(listener.local_addr().unwrap());
+        let over = StreamId::new(Side::Snapt, 0);
+        targets.connect(&hub, over, request(50_000), None).await;
+        assert_eq!(hub.applications(), 0, "nobody waits for it");
+        open(&hub, many + 10, false);
+        assert_eq!(outputs.len(), CONNECTS + 1, "there is room for one");
+    }
+
+    #[tokio::test]
+    async fn what_was_connected_for_another_stream_of_the_same_id_is_not_taken() {
+        let (hub, _outputs) = hub();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let targets = targets(listener.local_addr().unwrap());
+        let stream = open(&hub, 0, false);
+        targets.connect(&hub, stream, request(49_999), None).await;
+        assert_eq!(hub.applications(), 0);
+        hub.with(|machine, _| assert!(machine.streams().awaits(stream, &request(50_000))));
+    }
 }

@@ -94,8 +94,9 @@ impl Delivery {
 }
 
 impl<S: Session> Hub<S> {
-    /// Serves the application at the other end of this connected socket as the one that `flow` asked for.
-    pub fn spawn_flow(self: &Arc<Self>, flow: FlowId, socket: UdpSocket) {
+    /// Serves the application at the other end of this connected socket as the one that `request` asks for, if
+    /// `flow` still waits for it.
+    pub(crate) fn spawn_flow(self: &Arc<Self>, flow: FlowId, request: &Request, socket: UdpSocket) {
         let socket = Arc::new(socket);
         let answers = self.spawn(read_answers(Arc::clone(self), flow, Arc::clone(&socket)));
         let exit = Exit {
@@ -103,14 +104,16 @@ impl<S: Session> Hub<S> {
             application: None,
             answers: Some(answers.abort_handle()),
         };
-        self.with_core(|core, _| {
-            core.exits.insert(flow, exit);
-            core.machine.streams_mut().flows_mut().connected(flow);
-            // It may have ended while the socket was made.
-            if !core.machine.streams_mut().flows().contains(flow) {
-                core.let_go(flow);
+        let unwanted = self.with_core(|core, _| {
+            let flows = core.machine.streams_mut().flows_mut();
+            if !flows.awaits(flow, request) {
+                return Some(exit);
             }
+            flows.connected(flow);
+            core.exits.insert(flow, exit)
         });
+        // Outside the lock.
+        drop(unwanted);
     }
 
     fn take_datagram(

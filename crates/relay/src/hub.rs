@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use bytes::Bytes;
+use handover_proto::flow::FLOWS;
 use handover_proto::session::{Close, Cnapt, Output, Snapt};
-use handover_proto::stream::{PeerMisbehaved, Streams, code};
+use handover_proto::stream::{PeerMisbehaved, STREAMS, Streams, code};
 use handover_proto::wire::Frame;
 use handover_proto::{ConduitId, FlowId, Instant, StreamId};
 use tokio::sync::{Notify, mpsc};
@@ -104,6 +105,10 @@ pub(crate) struct ApplicationState {
     pub(crate) error: Option<std::io::ErrorKind>,
 }
 
+/// How many applications may be connected at once: as many as there can be streams and flows. Only who gives up
+/// what it has just asked for, again and again, has more under way.
+pub(crate) const CONNECTS: usize = STREAMS as usize + FLOWS;
+
 /// What the lock guards.
 #[derive(Debug)]
 pub(crate) struct Core<S> {
@@ -113,6 +118,8 @@ pub(crate) struct Core<S> {
     pub(crate) exits: HashMap<FlowId, Exit>,
     /// What waits for the lock to be released.
     errands: Vec<Errand>,
+    /// How many applications are being connected, or wait for it.
+    connects: usize,
     armed: Option<Instant>,
 }
 
@@ -123,8 +130,8 @@ pub struct Hub<S> {
     timer: Notify,
     /// A task of this session has panicked.
     pub(crate) broken: Notify,
-    /// What the session task has to do. Bounded by what exists: one entry a stream to connect, a
-    /// conduit to dial, a switch to report.
+    /// What the session task has to do. Bounded by [`CONNECTS`] and by what exists: one entry a conduit to
+    /// dial, a switch to report.
     outputs: mpsc::UnboundedSender<Output>,
     next_conduit: AtomicU64,
     clock: fn() -> Instant,
@@ -140,6 +147,7 @@ impl<S: Session> Hub<S> {
             applications: HashMap::new(),
             exits: HashMap::new(),
             errands: Vec::new(),
+            connects: 0,
             armed: None,
         };
         let hub = Self {
@@ -284,9 +292,17 @@ impl<S: Session> Core<S> {
                     None => self.machine.streams_mut().flows_mut().undelivered(1),
                 },
                 Output::EndFlow(flow) => self.let_go(flow),
-                Output::Connect { .. }
-                | Output::ConnectFlow { .. }
-                | Output::Offer { .. }
+                Output::Connect { stream, .. } if self.connects >= CONNECTS => {
+                    self.machine.streams_mut().abort(stream, code::TOO_MANY);
+                }
+                Output::ConnectFlow { flow, .. } if self.connects >= CONNECTS => {
+                    self.machine.streams_mut().flows_mut().unreachable(flow);
+                }
+                Output::Connect { .. } | Output::ConnectFlow { .. } => {
+                    self.connects += 1;
+                    drop(outputs.send(output));
+                }
+                Output::Offer { .. }
                 | Output::DialLink { .. }
                 | Output::DialConduit { .. }
                 | Output::SuspendDecision
@@ -302,7 +318,12 @@ impl<S: Session> Core<S> {
         }
     }
 
-    pub(crate) fn let_go(&mut self, flow: FlowId) {
+    /// One that was asked for by [`Output::Connect`] or [`Output::ConnectFlow`] is there, or will never be.
+    pub(crate) const fn connect_over(&mut self) {
+        self.connects -= 1;
+    }
+
+    fn let_go(&mut self, flow: FlowId) {
         if let Some(exit) = self.exits.remove(&flow) {
             self.errands.push(Errand::LetGo(exit));
         }

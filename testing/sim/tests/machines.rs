@@ -487,6 +487,39 @@ fn services_that_change_are_told_at_once_and_streams_of_one_that_went_live_on()
 }
 
 #[test]
+fn an_application_connected_for_one_process_is_not_given_to_the_next() -> Result<(), PeerMisbehaved>
+{
+    let stream = StreamId::new(Side::Cnapt, 0);
+    let slow = request();
+    let next = Request {
+        origin: (Ipv4Addr::LOCALHOST, 50_001).into(),
+        ..request()
+    };
+    let open = |request: &Request| Frame::Open {
+        stream,
+        floor: 0,
+        request: request.clone(),
+    };
+    let mut snapt = snapt_with(vec![service()]);
+    attach(&mut snapt, CONTROL, 1)?;
+    move_to(&mut snapt, CONTROL, 1)?;
+    snapt.handle_frame(CONTROL, &open(&slow), at(1))?;
+    assert!(snapt.streams().awaits(stream, &slow));
+
+    let newer = ConduitId(2);
+    attach(&mut snapt, newer, 3)?;
+    move_to(&mut snapt, newer, 1)?;
+    snapt.handle_frame(newer, &Frame::ProbeReply { token: 1 }, at(2))?;
+    assert!(!snapt.streams().awaits(stream, &slow));
+    snapt.handle_frame(newer, &open(&next), at(3))?;
+    assert!(!snapt.streams().awaits(stream, &slow));
+    assert!(snapt.streams().awaits(stream, &next));
+    snapt.streams_mut().connected(stream);
+    assert!(!snapt.streams().awaits(stream, &next), "one is enough");
+    Ok(())
+}
+
+#[test]
 fn a_client_whose_key_is_removed_is_told_and_its_session_ends() -> Result<(), PeerMisbehaved> {
     let mut snapt = snapt();
     attach(&mut snapt, CONTROL, 1)?;

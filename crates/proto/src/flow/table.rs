@@ -184,6 +184,13 @@ impl Flows {
         }
     }
 
+    /// Whether the socket to the application that `request` asks for is still to be made for this flow.
+    pub fn awaits(&self, id: FlowId, request: &Request) -> bool {
+        let awaited = |flow: &&Flow| matches!(flow.reached, Reached::Awaited(_));
+        let flow = self.flows.get(&id).filter(awaited);
+        flow.is_some_and(|flow| flow.request == *request)
+    }
+
     /// The emulation socket at this address is closed: nothing comes by it any more.
     pub fn close_entrance(&mut self, entrance: SocketAddr) {
         let by_it = self.associations.iter();
@@ -542,6 +549,21 @@ mod tests {
         assert!(server.is_empty());
         assert_eq!(server.dropped().unknown, 1);
         assert!(server.outputs.is_empty());
+    }
+
+    #[test]
+    fn a_socket_that_was_made_for_another_process_is_not_awaited() {
+        let (mut client, mut server, now) = (cnapt(), snapt(), Instant::default());
+        let flow = send(&mut client, 1000, b"", now);
+        carry(&mut client, &mut server, now);
+        server.lose_session();
+        let mut restarted = cnapt();
+        assert_eq!(send(&mut restarted, 1001, b"", now), flow);
+        carry(&mut restarted, &mut server, now);
+        assert!(!server.awaits(flow, &request(1000)));
+        assert!(server.awaits(flow, &request(1001)));
+        server.connected(flow);
+        assert!(!server.awaits(flow, &request(1001)));
     }
 
     #[test]

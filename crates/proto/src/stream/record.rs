@@ -48,7 +48,7 @@ pub(crate) enum Acknowledge {
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct Stream {
     pub(crate) id: StreamId,
-    /// The opener's, until the stream is confirmed.
+    /// The opener's, until the stream is confirmed; the acceptor's, until the application is connected.
     pub(crate) request: Option<Box<Request>>,
     pub(crate) opening: Opening,
     pub(crate) send: SendHalf,

@@ -210,10 +210,19 @@ impl Streams {
         self.queue(id);
     }
 
+    /// Whether the application that `request` asks for is still to be connected for this stream. An id alone
+    /// does not say so: a process that is new begins with the ids of the one before.
+    pub fn awaits(&self, id: StreamId, request: &Request) -> bool {
+        let stream = self.streams.get(&id).filter(|one| !one.connected);
+        stream.is_some_and(|one| one.request.as_deref() == Some(request))
+    }
+
     /// The application that the other side asked for accepted the connection.
     pub fn connected(&mut self, id: StreamId) {
+        let accepted = id.opener() != self.side;
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.connected = true;
+            stream.request.take_if(|_| accepted);
             self.outputs.push_back(Output::Look(id));
         }
     }
@@ -508,7 +517,8 @@ impl Streams {
             self.refuse(id, code::TOO_MANY)?;
         } else {
             let (opening, credit) = (Opening::Confirmed, self.begin_with);
-            let mut stream = Stream::new(id, None, opening, credit, self.bugs, now);
+            let asked = Some(request.clone());
+            let mut stream = Stream::new(id, asked, opening, credit, self.bugs, now);
             stream.moved = self.number;
             stream.opened_due = true;
             self.streams.insert(id, stream);
