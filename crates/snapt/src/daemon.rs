@@ -268,6 +268,7 @@ impl Daemon {
                 "switch_timeout",
                 own.switch_timeout != config.switch_timeout,
             ),
+            ("flow_idle", own.flow_idle != config.flow_idle),
             ("virtual_ips", own.virtual_ips != config.virtual_ips),
         ] {
             if differs {
