@@ -4,6 +4,7 @@ use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use bytes::Bytes;
 use handover_proto::flow::DEFAULT_FLOW_IDLE;
 use handover_proto::session::{
     Close, Cnapt, Event, NetworkId, Output, Phase, Procedure, Snapt, SnaptOptions, SnaptPhase,
@@ -13,10 +14,10 @@ use handover_proto::stream::{
     CreditPool, INITIAL_LIMIT, PeerMisbehaved, STREAMS, Streams, Transmit,
 };
 use handover_proto::wire::{
-    Attach, Attached, CatalogueEntry, ClosedOld, Decoder, Frame, Hello, Item, RefusedCode, Renew,
-    Request, Role, VERSION,
+    Attach, Attached, CatalogueEntry, ClosedOld, Datagram, Decoder, Frame, Hello, Item, Purpose,
+    RefusedCode, Renew, Request, Role, TransportProtocol, VERSION,
 };
-use handover_proto::{CnaptId, ConduitId, Instance, Instant, LinkNumber, Side, StreamId};
+use handover_proto::{CnaptId, ConduitId, FlowId, Instance, Instant, LinkNumber, Side, StreamId};
 use handover_sim::{request, service};
 
 const ID: CnaptId = CnaptId([9; 32]);
@@ -483,6 +484,36 @@ fn services_that_change_are_told_at_once_and_streams_of_one_that_went_live_on()
     });
     assert_eq!(catalogues.collect::<Vec<_>>(), [vec![other]]);
     assert_eq!(snapt.streams().len(), 1, "the first, and not the second");
+    Ok(())
+}
+
+#[test]
+fn connectionless_services_change_too() -> Result<(), PeerMisbehaved> {
+    let (mut snapt, conduit) = (snapt(), ConduitId(2));
+    attach(&mut snapt, CONTROL, 1)?;
+    move_to(&mut snapt, CONTROL, 1)?;
+    snapt.conduit_arrived(conduit, hello(Role::Conduit, 1, 1), at(1));
+    let (number, purpose) = (1, Purpose::Datagrams);
+    snapt.handle_frame(conduit, &Frame::Use { number, purpose }, at(1))?;
+    let datagram = |index| {
+        Frame::Datagram(Datagram {
+            flow: FlowId::new(Side::Cnapt, index),
+            sequence: 0,
+            request: request(),
+            payload: Bytes::new(),
+        })
+    };
+    snapt.handle_frame(conduit, &datagram(0), at(1))?;
+    assert_eq!(snapt.streams().flows().len(), 0);
+    snapt.set_services(vec![CatalogueEntry {
+        protocol: TransportProtocol::Udp,
+        ..service()
+    }]);
+    snapt.handle_frame(conduit, &datagram(1), at(2))?;
+    assert_eq!(snapt.streams().flows().len(), 1);
+    snapt.set_services(vec![service()]);
+    snapt.handle_frame(conduit, &datagram(2), at(3))?;
+    assert_eq!(snapt.streams().flows().len(), 1, "the second lives on");
     Ok(())
 }
 
