@@ -56,6 +56,9 @@ use crate::facility::Facility;
 use crate::openssh;
 use crate::scenario::Scenario;
 
+/// Those in which little but time passes. They may run beside each other; all others alone.
+pub const BESIDE_EACH_OTHER: [&str; 3] = ["outage_60s", "switch_timeout", "ten_clients"];
+
 /// All of them, in the order in which they run: the lab's own first, since the others stand on it.
 pub const ALL: &[Scenario] = &[
     Scenario {
@@ -111,12 +114,6 @@ pub const ALL: &[Scenario] = &[
         about: "datagrams of every size live through planned and unexpected switches, none of them twice",
         needs: &[Facility::Tun],
         run: datagrams::run,
-    },
-    Scenario {
-        name: "outage_60s",
-        about: "a producer that never stops waits through an outage of a minute",
-        needs: &[Facility::Tun],
-        run: outage::run,
     },
     Scenario {
         name: "order_on_a_dead_network",
@@ -207,12 +204,6 @@ pub const ALL: &[Scenario] = &[
         about: "the server's applications reach the device's across switches, on the client's virtual IP",
         needs: &[Facility::Tun],
         run: client_services::run,
-    },
-    Scenario {
-        name: "switch_timeout",
-        about: "a client that is silent for too long is released and begins anew",
-        needs: &[Facility::Tun],
-        run: switch_timeout::run,
     },
     Scenario {
         name: "strangers",
@@ -321,6 +312,18 @@ pub const ALL: &[Scenario] = &[
         about: "all four kinds of service at once live through ten planned and ten unexpected switches",
         needs: &[Facility::Tun],
         run: all_four::run,
+    },
+    Scenario {
+        name: "outage_60s",
+        about: "a producer that never stops waits through an outage of a minute",
+        needs: &[Facility::Tun],
+        run: outage::run,
+    },
+    Scenario {
+        name: "switch_timeout",
+        about: "a client that is silent for too long is released and begins anew",
+        needs: &[Facility::Tun],
+        run: switch_timeout::run,
     },
     Scenario {
         name: "ten_clients",
