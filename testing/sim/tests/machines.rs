@@ -390,6 +390,34 @@ fn more_conduits_than_may_be_held_push_out_the_oldest() {
 }
 
 #[test]
+fn more_conduits_than_a_client_may_have_push_out_the_oldest_that_nobody_needs()
+-> Result<(), PeerMisbehaved> {
+    let mut snapt = snapt();
+    attach(&mut snapt, CONTROL, 1)?;
+    move_to(&mut snapt, CONTROL, 1)?;
+    snapt.handle_frame(CONTROL, &renew(1), at(0))?;
+    let used = ConduitId(2);
+    snapt.conduit_arrived(used, hello(Role::Conduit, 1, 1), at(1));
+    let (number, purpose) = (1, Purpose::Streams);
+    snapt.handle_frame(used, &Frame::Use { number, purpose }, at(1))?;
+    let many = 2 * bound::CONDUITS as u64;
+    for index in 0..many {
+        let (role, link) = if index % 2 == 0 {
+            (Role::Control, 2)
+        } else {
+            (Role::Conduit, 1)
+        };
+        snapt.conduit_arrived(ConduitId(10 + index), hello(role, 1, link), at(2));
+    }
+    let closed = closed(&snapt_outputs(&mut snapt));
+    assert_eq!(closed.len() as u64, many + 2 - bound::CONDUITS as u64);
+    assert_eq!(closed[0], (ConduitId(10), Close::Reset), "a link of no use");
+    assert!(!closed.iter().any(|(one, _)| [CONTROL, used].contains(one)));
+    assert_eq!(snapt.current_link(), Some(CONTROL));
+    Ok(())
+}
+
+#[test]
 fn an_instance_that_lost_the_session_does_not_get_it_back() -> Result<(), PeerMisbehaved> {
     let mut snapt = snapt();
     attach(&mut snapt, CONTROL, 1)?;

@@ -302,6 +302,9 @@ pub mod bound {
     /// Orders and RENEW pieces of an instance that has yet to show that it lives: a new process has one
     /// of each, and gives an order up after [`RETRIES`].
     pub const WAITING_FRAMES: usize = 8;
+    /// Conduits of one client, control channels among them, that the SNAPT has open. A link has 18, a switch has two;
+    /// the rest is for those that a middlebox ended unsaid, until TCP's keepalive finds them 90 s later.
+    pub const CONDUITS: usize = 256;
     /// Conduits that wait for the ATTACH of their link.
     pub const HELD_CONDUITS: usize = 64;
     /// How long they may wait: as long as a handshake.

@@ -266,6 +266,7 @@ impl Snapt {
                     },
                 );
                 self.greet(conduit, hello);
+                self.bound_conduits();
             }
             Role::Conduit => {
                 self.held.insert(conduit, Held { hello, since: now });
@@ -286,6 +287,26 @@ impl Snapt {
             if let Some(held) = self.held.remove(&conduit) {
                 self.streams.add_conduit(conduit, link);
                 self.greet(conduit, held.hello);
+            }
+        }
+        self.bound_conduits();
+    }
+
+    /// Beyond the bound the oldest goes: of a link that does not carry, else a spare, else any but a control
+    /// channel that is needed. So nobody can take the descriptors of all other clients.
+    fn bound_conduits(&mut self) {
+        while self.streams.conduits.len() > bound::CONDUITS {
+            let needed = [self.streams.current, self.moving_to];
+            let others = self.streams.conduits.iter();
+            let oldest = others
+                .filter(|(id, _)| !needed.contains(&Some(**id)))
+                .min_by_key(|(id, one)| (needed.contains(&Some(one.link)), one.number, **id))
+                .map(|(id, _)| *id);
+            let Some(oldest) = oldest else { return };
+            if self.links.contains_key(&oldest) {
+                self.end_link(oldest, Close::Reset);
+            } else {
+                self.streams.close_conduit(oldest, Close::Reset);
             }
         }
     }
