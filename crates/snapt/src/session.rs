@@ -14,6 +14,7 @@ use handover_proto::wire::{Hello, RefusedCode, VERSION};
 use handover_relay::{Hub, Seldom, Service, Targets};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 use tracing::{debug, error, info, warn};
 
 use crate::client_services::{ClientServices, RETRY};
@@ -178,6 +179,8 @@ async fn work(
     let (client, hub) = (shared.client.clone(), Arc::clone(&shared.hub));
     let mut services = ClientServices::new(client, shared.virtual_ip, hub).await;
     let mut retry = tokio::time::interval(RETRY);
+    // It rests while nothing is missing, and is not to make up for that.
+    retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let output = tokio::select! {
             output = outputs.recv() => output,
