@@ -82,6 +82,18 @@ fn a_server_that_is_not_there_is_a_reason_in_the_status_and_one_line_in_the_log(
 }
 
 #[test]
+fn a_client_that_waited_for_the_server_is_attached_and_not_redirected() {
+    let place = Place::new("waiting_client");
+    place.write_server("");
+    let client = place.start_client();
+    client.wait_for_status("an attempt", |status| !status["error"].is_null());
+    let server = place.start("server");
+    client.wait_for_status("the server", |status| status["state"] == "attached");
+    server.wait_for_line("attached client=laptop");
+    assert!(!server.end().contains("redirected"));
+}
+
+#[test]
 fn a_client_that_is_not_known_is_said_by_both_and_goes_on_trying() {
     let place = Place::new("unknown_client");
     place.write_server("");

@@ -250,9 +250,9 @@ impl Shared {
                 // Conduits' numbers only grow, and all older than the link's are over.
                 peers.retain(|conduit, _| *conduit >= link);
                 drop(peers);
-                *lock(&self.address) = address;
+                let before = std::mem::replace(&mut *lock(&self.address), address);
                 let address = address.map_or_else(|| "unknown".to_owned(), |one| one.to_string());
-                if number == 1 {
+                if before.is_none() {
                     info!(%client, address, "attached");
                 } else {
                     info!(%client, address, switch = number, "redirected");
@@ -260,6 +260,7 @@ impl Shared {
             }
             Event::Detached => info!(%client, "detached: waits for the client"),
             Event::TakenOver { streams } => {
+                *lock(&self.address) = None;
                 warn!(%client, streams, "taken over by a new instance: connections reset");
             }
             Event::Released { streams, left } => {
