@@ -131,8 +131,11 @@ impl<S: Session> Task<S> {
     async fn run(mut self) {
         let over = poll_fn(|context| self.poll(context)).await;
         let stream = self.stream;
-        self.hub
-            .with_core(|core, _| core.applications.remove(&stream));
+        self.hub.with_core(|core, _| {
+            if core.is_served_by(stream, &self.writer) {
+                core.applications.remove(&stream);
+            }
+        });
         match over {
             Over::Done => {
                 let socket: &TcpStream = self.reader.as_ref();
@@ -149,6 +152,10 @@ impl<S: Session> Task<S> {
         loop {
             let stream = self.stream;
             let (reset, error, view) = self.hub.with_core(|core, _| {
+                // A new process of the other side has a stream of the same id already.
+                if !core.is_served_by(stream, &self.writer) {
+                    return (Some(code::SESSION_LOST), None, None);
+                }
                 core.attend_application(stream, context.waker());
                 let (reset, error) = core
                     .applications
@@ -341,6 +348,12 @@ impl<S: Session> Task<S> {
 }
 
 impl<S: Session> Core<S> {
+    /// Whether the stream's application is the one behind this writer.
+    fn is_served_by(&self, stream: StreamId, writer: &Arc<Writer>) -> bool {
+        let application = self.applications.get(&stream);
+        application.is_some_and(|one| Arc::ptr_eq(&one.writer, writer))
+    }
+
     /// Keeps the first error that a write met, and lets the application's task see it.
     pub(crate) fn note_write_error(&mut self, stream: StreamId, kind: io::ErrorKind) {
         if let Some(application) = self.applications.get_mut(&stream) {

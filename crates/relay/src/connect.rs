@@ -167,10 +167,14 @@ const fn answers(target: SocketAddr, source: IpAddr) -> bool {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use handover_proto::session::{Cnapt, Output};
-    use handover_proto::stream::{CreditPool, Streams};
-    use handover_proto::wire::{CatalogueEntry, Frame, TransportProtocol};
-    use handover_proto::{CnaptId, Instance, Side};
+    use handover_proto::flow::DEFAULT_FLOW_IDLE;
+    use handover_proto::session::{Cnapt, Output, Snapt, SnaptOptions};
+    use handover_proto::stream::{CreditPool, INITIAL_LIMIT, STREAMS, Streams};
+    use handover_proto::wire::{
+        Attach, CatalogueEntry, ClosedOld, Frame, Hello, Role, TransportProtocol, VERSION,
+    };
+    use handover_proto::{CnaptId, ConduitId, Instance, LinkNumber, Side};
+    use tokio::io::AsyncReadExt as _;
     use tokio::net::TcpListener;
     use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -185,14 +189,17 @@ mod tests {
         }
     }
 
-    /// Of a CNAPT that has the service.
-    fn hub() -> (Arc<Hub<Cnapt>>, UnboundedReceiver<Output>) {
-        let service = CatalogueEntry {
+    fn service() -> CatalogueEntry {
+        CatalogueEntry {
             name: "web".into(),
             protocol: TransportProtocol::Tcp,
             ports: 80..=80,
-        };
-        let streams = Streams::new(Side::Cnapt, &[service], CreditPool::default());
+        }
+    }
+
+    /// Of a CNAPT that has the service.
+    fn hub() -> (Arc<Hub<Cnapt>>, UnboundedReceiver<Output>) {
+        let streams = Streams::new(Side::Cnapt, &[service()], CreditPool::default());
         let machine = Cnapt::new(CnaptId([0; 32]), Instance(1), Vec::new(), streams);
         Hub::new(machine, now)
     }
@@ -254,5 +261,74 @@ mod tests {
         targets.connect(&hub, stream, request(49_999), None).await;
         assert_eq!(hub.applications(), 0);
         hub.with(|machine, _| assert!(machine.streams().awaits(stream, &request(50_000))));
+    }
+
+    /// A process of a CNAPT attaches to this SNAPT and opens its first stream.
+    fn begin(hub: &Hub<Snapt>, process: u64, request: &Request) -> StreamId {
+        let (cnapt, control) = (CnaptId([0; 32]), ConduitId(process));
+        let stream = StreamId::new(Side::Cnapt, 0);
+        let hello = Hello {
+            oldest: VERSION,
+            newest: VERSION,
+            role: Role::Control,
+            instance: Instance(process),
+            link: LinkNumber(1),
+        };
+        let attach = Attach {
+            cnapt,
+            session: 0,
+            snapt: Instance(0),
+            initial_limit: INITIAL_LIMIT,
+            streams: STREAMS,
+            flow_idle: DEFAULT_FLOW_IDLE,
+            services: Vec::new(),
+        };
+        let order = Frame::SwitchUnexpected {
+            number: 1,
+            cnapt,
+            old: ClosedOld::Dead,
+        };
+        let open = Frame::Open {
+            stream,
+            floor: 0,
+            request: request.clone(),
+        };
+        let lives = Frame::ProbeReply { token: 1 };
+        hub.with(|machine, now| {
+            machine.conduit_arrived(control, hello, now);
+            for frame in [Frame::Attach(attach), order, lives, open] {
+                machine.handle_frame(control, &frame, now).unwrap();
+            }
+        });
+        stream
+    }
+
+    #[tokio::test]
+    async fn an_application_of_one_process_is_reset_though_the_next_has_a_stream_of_its_id() {
+        let options = SnaptOptions {
+            cnapt: CnaptId([0; 32]),
+            instance: Instance(9),
+            session: 1,
+            virtual_ip: Ipv4Addr::LOCALHOST.into(),
+            services: vec![service()],
+            switch_timeout: CONNECT_TIMEOUT,
+            flow_idle: DEFAULT_FLOW_IDLE,
+        };
+        let (hub, _outputs) = Hub::new(Snapt::new(options, CreditPool::default()), now);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (old, new) = (request(50_000), request(50_001));
+        let stream = begin(&hub, 1, &old);
+        let targets = targets(address);
+        targets.connect(&hub, stream, old, None).await;
+        let (mut served, _) = listener.accept().await.unwrap();
+        let next = TcpStream::connect(address).await.unwrap();
+
+        // Before the old one's task has its turn.
+        begin(&hub, 2, &new);
+        hub.spawn_requested(stream, &new, next).unwrap();
+        let read = timeout(CONNECT_TIMEOUT, served.read_u8()).await.unwrap();
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(hub.applications(), 1, "the new one");
     }
 }
