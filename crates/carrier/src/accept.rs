@@ -73,7 +73,7 @@ impl Acceptor {
     }
 
     async fn handshake(&self, stream: TcpStream) -> Result<(Conduit, PublicKey), AcceptError> {
-        socket::prepare(&SockRef::from(&stream), socket::KEEPALIVE_IDLE)
+        socket::prepare(&SockRef::from(&stream), socket::KEEPALIVE_ACCEPTED)
             .map_err(AcceptError::Broken)?;
         let stream = self
             .tls

@@ -38,7 +38,7 @@ impl Connector {
         Ok(Self {
             tls: TlsConnector::from(Arc::new(config)),
             server_key,
-            keepalive: socket::KEEPALIVE_IDLE,
+            keepalive: socket::KEEPALIVE_CONNECTED,
         })
     }
 

@@ -27,9 +27,12 @@ const NOT_SENT_BYTES: u32 = 128 * 1024;
 /// conduits; a socket that outlives its link would deliver late when its address returns.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// An idle conduit is probed well before the NATs of mobile networks forget it (a few minutes), and
-/// seldom enough to let a radio sleep.
-pub(crate) const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+/// How often an idle conduit is asked by the device, behind whose NATs it must not be forgotten while the link
+/// lives: as often as the link itself shows that it does, so that a radio wakes for both at once.
+pub(crate) const KEEPALIVE_CONNECTED: Duration = Duration::from_secs(15);
+
+/// And by the server, to which a device that has gone says nothing.
+pub(crate) const KEEPALIVE_ACCEPTED: Duration = Duration::from_secs(60);
 
 /// At most as long as the idle time: Linux waits for it behind each question, even an answered one. With
 /// [`KEEPALIVE_RETRIES`], a vanished peer is noticed within the time that [`USER_TIMEOUT`] allows.
