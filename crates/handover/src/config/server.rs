@@ -86,7 +86,17 @@ fn clients(
 
 fn client(table: &Table<'_>, pool: Prefix) -> Result<ClientConfig, ConfigError> {
     let virtual_ip: Option<IpAddr> = match table.get("virtual_ip") {
-        Some(address) => Some(address.parse_as("an IP address such as \"127.77.0.10\"")?),
+        Some(value) => {
+            let expected = "an IP address such as \"127.77.0.10\"";
+            let address: IpAddr = value.parse_as(expected)?;
+            // On it the client's services would be found at every address of the server.
+            if address.is_unspecified() || address.is_multicast() {
+                return Err(
+                    value.error(format!("expected {expected}, which is the client's alone"))
+                );
+            }
+            Some(address)
+        }
         None => None,
     };
     let is_loopback = virtual_ip.map_or(pool.is_loopback(), |address| address.is_loopback());

@@ -481,6 +481,10 @@ fn each_mistake_about_a_client_of_the_server_is_named() {
             format!("{client}virtual_ip = \"127.77.0.300\""),
             "6: [[client]] virtual_ip: expected an IP address such as \"127.77.0.10\", found \"127.77.0.300\"",
         ),
+        (
+            format!("{client}virtual_ip = \"0.0.0.0\""),
+            "6: [[client]] virtual_ip: expected an IP address such as \"127.77.0.10\", which is the client's alone",
+        ),
     ] {
         let error = place.server(&format!("{SERVER}{added}\n")).unwrap_err();
         assert_eq!(place.complaint(&error), complaint, "{added}");
