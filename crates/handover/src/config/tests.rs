@@ -212,7 +212,7 @@ fn each_mistake_in_a_client_configuration_is_named() {
         (
             "overlpa = true",
             "4: overlpa: unknown key, did you mean `overlap`? (allowed: server, server_key, key, control, bind, \
-             carrier, overlap, decision, single, notify, hook_timeout, network, service)",
+             carrier, overlap, decision, single, notify, hook_timeout, flow_idle, network, service)",
         ),
         (
             "bind = []",
