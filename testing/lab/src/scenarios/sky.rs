@@ -107,10 +107,25 @@ impl Sky {
         client: &mut Daemon,
         disturbance: Disturbance,
     ) -> Result<()> {
+        self.strike_current_and_tell(lab, client, disturbance, || ())
+    }
+
+    /// The same. `noticed` is called once the client has noticed it.
+    pub(super) fn strike_current_and_tell(
+        &mut self,
+        lab: &Lab,
+        client: &mut Daemon,
+        disturbance: Disturbance,
+        noticed: impl FnOnce(),
+    ) -> Result<()> {
         let status = client.status()?;
         let current = current_network(&status)?;
         lab.note(&format!("{disturbance:?} of {}", NETWORKS[current]));
+        let said = client.program().lines().len();
         self.strike(disturbance, current)?;
+        let told = client.program();
+        told.wait_for_line_after(said, "lost network=", SWITCH_LIMIT)?;
+        noticed();
         let entry = client.wait_for_switch(count_switches(&status) + 1, SWITCH_LIMIT)?;
         lab.note(&format!("{entry}"));
         ensure_done(&entry, "unexpected")?;

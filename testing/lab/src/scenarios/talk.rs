@@ -1,6 +1,7 @@
 //! Applications that speak over UDP: one asks at every tick, the other answers with the question, and both know every
 //! datagram that came.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::ops::Range;
@@ -58,15 +59,18 @@ impl Talks {
     }
 
     /// Lets something strike the network, and the modules get over it; returns, for each talk, the numbers of the
-    /// questions that it may have cost: those that were under way when it struck, and those asked until it was over.
-    pub(super) fn struck_by(&self, strike: impl FnOnce() -> Result<()>) -> Result<[Range<u64>; 2]> {
+    /// questions that it may have cost: those that were under way when it struck, and those asked until the module
+    /// that carries them noticed. That is the client for the first, and it calls what `strike` is given; the server
+    /// hears of it with the order to move, when it is nearly over.
+    pub(super) fn struck_by(
+        &self,
+        strike: impl FnOnce(&dyn Fn()) -> Result<()>,
+    ) -> Result<[Range<u64>; 2]> {
         let first = self.0.each_ref().map(Talk::first_under_way);
-        strike()?;
-        let next = self
-            .0
-            .each_ref()
-            .map(|talk| talk.next.load(Ordering::Relaxed));
-        Ok([first[0]..next[0], first[1]..next[1]])
+        let next = |talk: usize| self.0[talk].next.load(Ordering::Relaxed);
+        let noticed = Cell::new(next(0));
+        strike(&|| noticed.set(next(0)))?;
+        Ok([first[0]..noticed.get(), first[1]..next(1)])
     }
 
     pub(super) fn finish(self) -> Result<[Outcome; 2]> {
