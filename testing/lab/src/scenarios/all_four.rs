@@ -130,7 +130,7 @@ impl Side {
         Ok(Self {
             sink: Sink::start(host, address.into(), Gate::open_already())?.address(),
             endless: Endless::start(host, address.into())?.address(),
-            answering: Answering::start(host, address)?,
+            answering: Answering::start(host, address.into())?,
         })
     }
 

@@ -14,8 +14,8 @@ use crate::topology::SERVER;
 
 pub(super) fn run(lab: &Lab) -> Result<()> {
     let topology = two_networks()?;
-    let server = Answering::start(&topology.server, SERVER)?;
-    let device = Answering::start(&topology.device, Ipv4Addr::LOCALHOST)?;
+    let server = Answering::start(&topology.server, SERVER.into())?;
+    let device = Answering::start(&topology.device, Ipv4Addr::LOCALHOST.into())?;
     let client = Client {
         services: &[Service::udp("agent", device.address, 9000)],
         ..Client::named("client", &NETWORKS)

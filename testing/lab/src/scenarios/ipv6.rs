@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
 use anyhow::{Context, Result, ensure};
 
 use super::sky::{Disturbance, Sky, order_other};
+use super::talk::{Answering, Talks, application};
 use super::world::{LIMIT, NETWORKS};
 use crate::application::{Application, ask, ensure_end, enter};
 use crate::handover::{Client, Handover, PORT, Service};
@@ -30,16 +31,20 @@ const ENTRANCES: [IpAddr; 2] = [
 ];
 
 pub(super) fn run(lab: &Lab) -> Result<()> {
-    let mut topology = Topology::new(&[])?;
-    let link = Medium::Emulated(Conditions::new(100, 5));
-    topology.add_network_with(NETWORKS[0], link, &[Family::Ipv6])?;
-    topology.add_network_with(NETWORKS[1], link, &[Family::Ipv4])?;
+    let topology = one_family_each()?;
     let manual = Manual::start(&topology.server, Ipv6Addr::LOCALHOST.into())?;
     let service = Service::tcp("manual", manual.address(), 7000);
     let agent = Echo::start(&topology.device, Ipv6Addr::LOCALHOST.into())?;
     let agent = Service::tcp("agent", agent.address(), 9000);
+    let loopback = Ipv6Addr::LOCALHOST.into();
+    let (at_server, at_client) = (
+        Answering::start(&topology.server, loopback)?,
+        Answering::start(&topology.device, loopback)?,
+    );
+    let answers = Service::udp("answers", at_server.address, 7001);
+    let reports = Service::udp("reports", at_client.address, 9001);
     let client = Client {
-        services: &[agent],
+        services: &[agent, reports],
         servers: &SERVERS,
         bind: &["127.0.0.1", "::1"],
         ..Client::named("client", &NETWORKS)
@@ -47,7 +52,7 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
     let pool = format!("virtual_ips = \"{POOL}/{POOL_LENGTH}\"");
     // An IPv6 address has to be there itself; a local route for its range does not do, as it does with IPv4.
     let mut handover =
-        Handover::start_with_administrator(lab, &topology, &[service], &client, &pool)?;
+        Handover::start_with_administrator(lab, &topology, &[service, answers], &client, &pool)?;
     let status = handover.client_status()?;
     ensure!(
         status["network"] == NETWORKS[0],
@@ -67,10 +72,20 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
     }
     let offered = handover.wait_until_offered(&agent)?;
     clients.push(enter(&topology.server, offered)?);
+    let entrance = SocketAddr::new(loopback, answers.port);
+    let offered = handover.wait_until_offered(&reports)?;
+    let talks = Talks::start(
+        &[
+            application(&topology.device, entrance)?,
+            application(&topology.server, offered)?,
+        ],
+        0,
+    )?;
     let mut sky = Sky::over(topology);
     let mut number = 0;
     let mut ask_all = |clients: &mut Vec<_>| {
         number += 1;
+        talks.wait_for_answers()?;
         clients.iter_mut().try_for_each(|one| ask(one, number))
     };
     ask_all(&mut clients)?;
@@ -86,5 +101,15 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
         client.shutdown(Shutdown::Write)?;
         ensure_end(client)?;
     }
-    Ok(())
+    talks.finish()?;
+    at_server.ensure_steady("server")?;
+    at_client.ensure_steady("client")
+}
+
+fn one_family_each() -> Result<Topology> {
+    let mut topology = Topology::new(&[])?;
+    let link = Medium::Emulated(Conditions::new(100, 5));
+    topology.add_network_with(NETWORKS[0], link, &[Family::Ipv6])?;
+    topology.add_network_with(NETWORKS[1], link, &[Family::Ipv4])?;
+    Ok(topology)
 }

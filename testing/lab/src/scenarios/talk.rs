@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,10 +29,14 @@ const TICK: Duration = Duration::from_millis(5);
 /// How many answers show that datagrams flow.
 const SOME: usize = 100;
 
-/// The socket of an application that speaks with `entrance`, a loopback address.
+/// The socket of an application that speaks with `entrance`, an address of its own host.
 pub(super) fn application(host: &Namespace, entrance: SocketAddr) -> Result<UdpSocket> {
+    let any: IpAddr = match entrance {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
     let socket = host.run(move || {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let socket = UdpSocket::bind((any, 0))?;
         socket.connect(entrance)?;
         io::Result::Ok(socket)
     })?;
@@ -218,7 +222,7 @@ struct Seen {
 }
 
 impl Answering {
-    pub(super) fn start(host: &Namespace, address: Ipv4Addr) -> Result<Self> {
+    pub(super) fn start(host: &Namespace, address: IpAddr) -> Result<Self> {
         let socket = host.run(move || UdpSocket::bind((address, 0)))?;
         let (address, seen) = (socket.local_addr()?, Arc::<Mutex<Seen>>::default());
         let shared = Arc::clone(&seen);
