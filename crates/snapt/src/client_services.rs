@@ -61,11 +61,12 @@ impl ClientServices {
         let allowed = services.iter().filter(|one| self.forbidden(one).is_none());
         let allowed: Vec<CatalogueEntry> = allowed.cloned().collect();
         self.services = services;
-        for service in &self.services {
-            if let Some(port) = self.forbidden(service) {
-                warn!(client = %self.client.name, service = %service.name, port,
-                    "not offered: this client's `services` in the configuration do not contain the port");
-            }
+        let forbidden = |one| Some((one, self.forbidden(one)?));
+        let mut forbidden = self.services.iter().filter_map(forbidden);
+        // One line, however many a client asks for.
+        if let Some((service, port)) = forbidden.next() {
+            warn!(client = %self.client.name, service = %service.name, port, more = forbidden.count(),
+                "not offered: this client's `services` in the configuration do not contain the port");
         }
         self.sockets.set(&allowed);
         self.told = self.states();
