@@ -88,3 +88,20 @@ fn a_device_that_sleeps_for_a_night_loses_nothing() -> Result<(), Broken> {
     }
     Ok(())
 }
+
+/// Seed 5224534126403: the way back became a second long while something was always on it, so that nothing was
+/// asked, and a later switch waited as long as the round trip of before allows.
+#[test]
+fn the_round_trip_of_a_link_that_is_never_silent_is_measured_anew() -> Result<(), Broken> {
+    let mut world = World::attached(1)?;
+    let long = Plan::send(400_000).paced(500, Duration::from_millis(100));
+    let key = world.open(long, long)?;
+    world.run_for(Duration::from_secs(2))?;
+    let second = Duration::from_secs(1);
+    world.change_weather(0, Duration::from_millis(10), second, Duration::ZERO);
+    world.run_for(Duration::from_secs(60))?;
+    assert!(!world.is_over(key));
+    let report = world.switch(1)?;
+    assert!(report.planned && report.done, "{report:?}");
+    world.finish(PATIENCE)
+}

@@ -1353,12 +1353,12 @@ impl Cnapt {
         let keepalive = self
             .network
             .and_then(|network| self.keepalives.get(&network));
-        let interval = if idle {
-            keepalive.copied().unwrap_or(bound::PROBE_IDLE)
-        } else {
-            bound::PROBE_BUSY
-        };
-        Some(link.last_heard + interval)
+        if idle {
+            let interval = keepalive.copied().unwrap_or(bound::PROBE_IDLE);
+            return Some(link.last_heard + interval);
+        }
+        let measured_anew = link.asked + bound::MEASURE;
+        Some(measured_anew.min(link.last_heard + bound::PROBE_BUSY))
     }
 
     fn probe_due(&mut self, deadline: Instant, now: Instant) {

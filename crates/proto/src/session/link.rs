@@ -19,6 +19,8 @@ pub(crate) struct Link {
     next_token: u64,
     /// The latest probe without answer, and when it left.
     probe: Option<(u64, Instant)>,
+    /// When the latest probe left, answered or not.
+    pub(crate) asked: Instant,
     /// The first probe after which nothing was heard.
     pub(crate) unanswered_since: Option<Instant>,
     /// When to ask again, or to conclude that it is dead.
@@ -35,6 +37,7 @@ impl Link {
             round_trip: Duration::ZERO,
             next_token: 0,
             probe: None,
+            asked: now,
             unanswered_since: None,
             judge_at: now,
         }
@@ -49,6 +52,7 @@ impl Link {
     pub(crate) fn next_probe(&mut self, now: Instant) -> u64 {
         self.next_token += 1;
         self.probe = Some((self.next_token, now));
+        self.asked = now;
         self.unanswered_since.get_or_insert(now);
         self.next_token
     }

@@ -284,6 +284,9 @@ pub mod bound {
     pub const PROBE_BUSY: Duration = Duration::from_millis(500);
     /// A probe while nothing happens: keeps the state of a NAT alive.
     pub const PROBE_IDLE: Duration = Duration::from_secs(15);
+    /// On a link that is never silent the round trip is measured as often as on an idle one: it may have
+    /// become another network's, and the next switch waits by it.
+    pub const MEASURE: Duration = PROBE_IDLE;
     /// A link on which nothing came for so long after an unanswered probe is dead: three probes, and
     /// longer than TCP takes to repair two losses in a row.
     pub const SILENCE: Duration = Duration::from_millis(1500);
