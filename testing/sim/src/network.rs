@@ -80,6 +80,13 @@ impl Network {
         }
     }
 
+    /// No way, and no jitter, is longer from now on.
+    pub(crate) fn be_at_most(&mut self, most: Duration) {
+        self.there = self.there.min(most);
+        self.back = self.back.min(most);
+        self.jitter = self.jitter.min(most);
+    }
+
     pub(crate) const fn delay_to(&self, side: Side) -> Duration {
         match side {
             Side::Cnapt => self.back,

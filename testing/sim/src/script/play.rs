@@ -21,6 +21,10 @@ const SIDES: [Side; 2] = [Side::Cnapt, Side::Snapt];
 /// What each conversation sends and gets back across the last switch, in bytes, in about four seconds.
 const LAST: u64 = 20_000;
 
+/// A way, and its jitter, by which the first answer of a new link comes within `bound::PROGRESS`: its round
+/// trip is not known before.
+const FIRST_ANSWER: Duration = Duration::from_millis(400);
+
 /// A way that nobody would call slow, and far below any bound: a switch timeout, too, may be a second.
 const QUICK: Duration = Duration::from_millis(30);
 
@@ -114,6 +118,7 @@ impl Stage {
         if target == current {
             return Ok(());
         }
+        world.networks[target].be_at_most(FIRST_ANSWER);
         let pace = Duration::from_millis(50);
         let talks = |side| {
             let long = Plan::send(LAST).paced(LAST / 80, pace);
@@ -145,8 +150,7 @@ impl Stage {
     fn start_once_more(&mut self) -> Result<(), Broken> {
         let world = &mut self.world;
         for network in &mut world.networks {
-            network.there = network.there.min(QUICK);
-            network.back = network.back.min(QUICK);
+            network.be_at_most(QUICK);
             network.jitter = Duration::ZERO;
         }
         world.restart_cnapt();
