@@ -152,6 +152,7 @@ impl Stage {
         for network in &mut world.networks {
             network.be_at_most(QUICK);
             network.jitter = Duration::ZERO;
+            network.hooks = network.hooks.map(|time| time.min(QUICK));
         }
         world.restart_cnapt();
         world.run_until(CALM, "attached anew", World::is_attached)?;
