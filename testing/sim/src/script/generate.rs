@@ -65,6 +65,14 @@ const AT_NETWORKS: [Wait; 4] = [
 /// Long enough that something can strike meanwhile.
 const QUICK_HOOK: Duration = Duration::from_millis(10);
 
+/// Where the planned switch has no link: there is little that a fault could strike, so most ambushes there come
+/// to nothing.
+const WITHOUT_LINK: [Wait; 3] = [
+    Wait::At(Step::cnapt(23)),
+    Wait::At(Step::cnapt(24)),
+    Wait::At(Step::cnapt(28)),
+];
+
 /// How long an ambush waits for a machine to come to its step: the longest of the usual ways there.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -136,6 +144,8 @@ impl Script {
         let mut wait = Wait::ALL[pick(random, Wait::ALL.len())];
         if !between_frames(wait) && random.chance(40) {
             wait = BETWEEN_FRAMES[pick(random, BETWEEN_FRAMES.len())];
+        } else if random.chance(30) {
+            wait = WITHOUT_LINK[pick(random, WITHOUT_LINK.len())];
         }
         let fault = Fault::ALL[pick(random, Fault::ALL.len())];
         if random.chance(70) {
