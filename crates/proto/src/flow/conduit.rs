@@ -63,15 +63,14 @@ impl Streams {
         }
     }
 
-    /// Datagrams of flows may go out on `conduit` now.
-    fn may_send(&self, conduit: ConduitId) -> impl Fn(FlowId) -> bool + use<> {
-        let for_datagrams =
-            (self.conduits.get(&conduit)).is_some_and(|one| one.purpose == Purpose::Datagrams);
+    /// Which flows may send on `conduit` now, if any may: then nobody need look at all that wait.
+    fn may_send(&self, conduit: ConduitId) -> Option<impl Fn(FlowId) -> bool + use<>> {
+        (self.conduits.get(&conduit)).filter(|one| one.purpose == Purpose::Datagrams)?;
         let may = ServiceKind::ALL.map(|kind| {
             let lane = self.flows.lanes.of(kind);
-            for_datagrams && lane.forwarding && self.carries(conduit, lane.link)
+            lane.forwarding && self.carries(conduit, lane.link)
         });
-        move |flow| may[flow.kind() as usize]
+        (may.contains(&true)).then_some(move |flow: FlowId| may[flow.kind() as usize])
     }
 
     /// What `conduit` is to send next of the flows, a batch at most.
@@ -81,7 +80,9 @@ impl Streams {
         now: Instant,
         out: &mut Transmit,
     ) {
-        let may = self.may_send(conduit);
+        let Some(may) = self.may_send(conduit) else {
+            return;
+        };
         while out.remaining() < BATCH_BYTES
             && let Some(datagram) = self.flows.next(&may, now)
         {
@@ -92,8 +93,12 @@ impl Streams {
     /// If anything waits that may be sent, its conduit is told, or one is asked for again: an earlier attempt may
     /// have failed.
     pub(crate) fn carry_datagrams(&mut self, now: Instant) {
-        let of_link = |one: &&ConduitId| self.flows.has_work(self.may_send(**one));
-        if let Some(conduit) = self.conduits.keys().find(of_link).copied() {
+        if !self.flows_forward() {
+            return;
+        }
+        let has_work =
+            |one: &&ConduitId| (self.may_send(**one)).is_some_and(|may| self.flows.has_work(may));
+        if let Some(conduit) = self.conduits.keys().find(has_work).copied() {
             self.wake(conduit);
             return;
         }
