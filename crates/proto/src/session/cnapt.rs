@@ -290,7 +290,6 @@ impl Cnapt {
         self.phase = Phase::Refused;
         self.timers = Timers::default();
         self.streams.stop_all_forwarding();
-        self.streams.flows.lanes.stop();
         self.streams.take_off_conduits();
         self.close_conduits(Close::Reset);
     }
@@ -1250,7 +1249,6 @@ impl Cnapt {
         self.close_conduits(Close::Reset);
         self.close_link(Close::Reset);
         self.streams.stop_all_forwarding();
-        self.streams.flows.lanes.stop();
         self.timers = Timers::default();
         self.switch = None;
         self.phase = Phase::Refused;

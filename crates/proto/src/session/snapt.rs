@@ -406,7 +406,6 @@ impl Snapt {
             self.streams.start_gap(self.last_heard(now));
         }
         self.streams.stop_all_forwarding();
-        self.streams.flows.lanes.stop();
         self.streams.take_off_conduits();
         self.timers.stop_waits();
         self.phase = SnaptPhase::AwaitUnexpected;
@@ -666,7 +665,6 @@ impl Snapt {
     /// anything more is read.
     fn take_over(&mut self, instance: Instance) {
         self.streams.stop_all_forwarding();
-        self.streams.flows.lanes.stop();
         self.streams.take_off_conduits();
         let loser = self.cnapt.replace(instance);
         let old: Vec<(ConduitId, Instance)> = self

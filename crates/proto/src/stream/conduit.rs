@@ -23,8 +23,8 @@ use crate::wire::{
 };
 use crate::{ConduitId, Instant, Side, StreamId};
 
-/// The most conduits of one link for streams, beside the control channel and the one for datagrams. More would help only where that many
-/// streams are busy at once, and each costs both sides a TLS connection.
+/// The most conduits of one link for streams, beside the control channel and the one for datagrams. More would help
+/// only where that many streams are busy at once, and each costs both sides a TLS connection.
 pub const MAX_CONDUITS: usize = 16;
 
 /// Conduits that a link keeps ready beyond those in use, so that the next busy stream waits for no
@@ -84,6 +84,16 @@ impl Conduit {
             suspect: false,
             awake: false,
         }
+    }
+
+    /// The USE that comes before the first frame that counts, if it is due.
+    fn take_use(&mut self) -> Option<Frame> {
+        let due = std::mem::take(&mut self.use_due);
+        let number = self.number.filter(|_| due)?;
+        Some(Frame::Use {
+            number,
+            purpose: self.purpose,
+        })
     }
 }
 
@@ -186,11 +196,8 @@ impl Streams {
         if state.marker == Marker::Due {
             state.marker = Marker::Sent;
             // Without a number the other side would neither count the marker nor answer it.
-            if std::mem::take(&mut state.use_due)
-                && let Some(number) = state.number
-            {
-                let purpose = state.purpose;
-                out.push_frame(&Frame::Use { number, purpose });
+            if let Some(first) = state.take_use() {
+                out.push_frame(&first);
             }
             out.push_frame(&Frame::LastMessageBeforeRedirection);
         }
@@ -252,11 +259,8 @@ impl Streams {
             return;
         };
         let before = out.remaining();
-        if std::mem::take(&mut state.use_due)
-            && let Some(number) = state.number
-        {
-            let purpose = state.purpose;
-            out.push_frame(&Frame::Use { number, purpose });
+        if let Some(first) = state.take_use() {
+            out.push_frame(&first);
         }
         let turn = if state.ready.is_empty() {
             DATA_PAYLOAD_BYTES
@@ -425,20 +429,24 @@ impl Streams {
         self.maintain_spares();
     }
 
+    /// The conduits of the link of `control` for streams, spares too, that carry no marker.
+    fn stream_conduits(&self, control: ConduitId) -> impl Iterator<Item = (ConduitId, &Conduit)> {
+        let of_link = move |(id, one): &(ConduitId, &Conduit)| {
+            one.link == control
+                && *id != control
+                && one.marker == Marker::None
+                && one.purpose == Purpose::Streams
+        };
+        (self.conduits.iter().map(|(id, one)| (*id, one))).filter(of_link)
+    }
+
     /// Numbers spares until the SNAPT has as many conduits as it asked for.
     pub(crate) fn number_for_the_other_side(&mut self) {
         let Some(current) = self.current.filter(|_| self.forwards()) else {
             return;
         };
-        let of_link = |(id, one): &(&ConduitId, &Conduit)| {
-            one.link == current
-                && **id != current
-                && one.marker == Marker::None
-                && one.purpose == Purpose::Streams
-        };
-        let (numbered, spares): (Vec<_>, Vec<_>) = (self.conduits.iter())
-            .filter(of_link)
-            .map(|(id, one)| (*id, one.number))
+        let (numbered, spares): (Vec<_>, Vec<_>) = (self.stream_conduits(current))
+            .map(|(id, one)| (id, one.number))
             .partition(|(_, number)| number.is_some());
         let missing = self.asked.saturating_sub(numbered.len());
         for (spare, _) in spares.into_iter().take(missing) {
@@ -534,17 +542,8 @@ impl Streams {
         if self.side != Side::Cnapt || !self.forwards() || self.spares_deadline.is_some() {
             return;
         }
-        let of_link = |(id, conduit): &(&ConduitId, &Conduit)| {
-            conduit.link == current
-                && **id != current
-                && conduit.marker == Marker::None
-                && conduit.purpose == Purpose::Streams
-        };
-        let total = self.conduits.iter().filter(of_link).count();
-        let busy = self
-            .conduits
-            .iter()
-            .filter(of_link)
+        let total = self.stream_conduits(current).count();
+        let busy = (self.stream_conduits(current))
             .filter(|(_, one)| one.load > 0)
             .count();
         let for_datagrams = usize::from(self.lacks_datagram_conduit());

@@ -964,10 +964,11 @@ impl Streams {
         self.lanes.of_mut(kind).forwarding = false;
     }
 
-    /// Stops all forwarding.
-    pub(crate) const fn stop_all_forwarding(&mut self) {
+    /// Stops all forwarding, that of the flows too.
+    pub(crate) fn stop_all_forwarding(&mut self) {
         self.stop_forwarding(ServiceKind::Server);
         self.stop_forwarding(ServiceKind::Client);
+        self.flows.lanes.stop();
     }
 
     /// Lets `link` carry, under switch number `number`, once forwarding goes on.
