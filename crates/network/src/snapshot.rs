@@ -92,14 +92,7 @@ impl Snapshot {
         server: IpAddr,
     ) -> Result<IpAddr, Unusable> {
         let server = server.to_canonical();
-        let found = self
-            .interfaces
-            .iter()
-            .find(|candidate| candidate.name == interface);
-        let interface = found.ok_or(Unusable::NoSuchInterface)?;
-        if !interface.up {
-            return Err(Unusable::Down);
-        }
+        let interface = self.interface_up(interface)?;
         if let Some(address) = address.filter(|address| address.is_ipv4() != server.is_ipv4()) {
             return Err(Unusable::OtherFamily { address, server });
         }
@@ -135,14 +128,7 @@ impl Snapshot {
     ///
     /// The reason why not.
     pub fn address(&self, interface: &str, address: Option<IpAddr>) -> Result<IpAddr, Unusable> {
-        let found = self
-            .interfaces
-            .iter()
-            .find(|candidate| candidate.name == interface);
-        let interface = found.ok_or(Unusable::NoSuchInterface)?;
-        if !interface.up {
-            return Err(Unusable::Down);
-        }
+        let interface = self.interface_up(interface)?;
         match address {
             Some(address) if interface.addresses.contains(&address) => Ok(address),
             Some(address) => Err(Unusable::AddressNotThere { address }),
@@ -154,11 +140,23 @@ impl Snapshot {
         }
     }
 
+    fn interface(&self, name: &str) -> Option<&Interface> {
+        self.interfaces.iter().find(|one| one.name == name)
+    }
+
+    fn interface_up(&self, name: &str) -> Result<&Interface, Unusable> {
+        let interface = self.interface(name).ok_or(Unusable::NoSuchInterface)?;
+        if interface.up {
+            Ok(interface)
+        } else {
+            Err(Unusable::Down)
+        }
+    }
+
     /// The next router on the way to `server` through `interface`, if there is one.
     #[must_use]
     pub fn gateway(&self, interface: &str, server: IpAddr) -> Option<IpAddr> {
-        let named = |candidate: &&Interface| candidate.name == interface;
-        let index = self.interfaces.iter().find(named)?.index;
+        let index = self.interface(interface)?.index;
         let through = self.routes.iter().filter(|route| route.interface == index);
         through
             .filter(|route| route.covers(server.to_canonical()))

@@ -85,7 +85,7 @@ impl ClientServices {
         if states == self.told {
             return None;
         }
-        info!(client = %self.client.name, "more of the client's services are offered");
+        info!(client = %self.client.name, "other services of the client are offered than before");
         self.told.clone_from(&states);
         Some(states)
     }
