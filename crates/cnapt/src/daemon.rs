@@ -284,7 +284,9 @@ impl Daemon {
                     let (connector, path) = (self.connector.clone(), path.clone());
                     dial::conduit(connector, link, path, self.dialled.clone());
                 }
-                Some(_) | None => self.hub.with(|machine, _| machine.conduit_failed(link)),
+                Some(_) | None => self
+                    .hub
+                    .with(|machine, now| machine.conduit_failed(link, now)),
             },
             //= docs/spec/planned.md#cnapt-01
             //= docs/spec/unexpected.md#cnapt-star-01
@@ -381,7 +383,8 @@ impl Daemon {
                 result: Err(error),
             } => {
                 info!("no conduit: {error}");
-                self.hub.with(|machine, _| machine.conduit_failed(link));
+                self.hub
+                    .with(|machine, now| machine.conduit_failed(link, now));
             }
             Dialled::Resolved(result) => self.take_resolved(result),
         }

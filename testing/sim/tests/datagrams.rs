@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use handover_proto::Side;
+use handover_proto::session::{Phase, bound};
 use handover_proto::stream::SPARE_CONDUITS;
 use handover_sim::{Broken, World};
 
@@ -42,5 +43,30 @@ fn a_network_that_is_away_for_longer_than_a_flow_may_be_idle_ends_none() -> Resu
     let flows = [world.cnapt.streams(), world.snapt.streams()].map(|one| one.flows().len());
     assert_eq!(flows, [2, 2]);
     world.restore(0);
+    world.hear_datagrams(PATIENCE)
+}
+
+/// Seed 555007003: the SNAPT had followed, and what the CNAPT said from then on was kept back. Its datagrams had no
+/// conduit, and the SNAPT asked for one every second, which the CNAPT took for progress: it waited for ever (CNAPT-18*).
+#[test]
+fn datagrams_that_wait_at_the_other_side_prolong_no_wait() -> Result<(), Broken> {
+    let mut world = World::attached_with_datagrams(3, TICK)?;
+    world.hear_datagrams(PATIENCE)?;
+    let old = world.control()?;
+    world.link_down(0);
+    world.run_until(PATIENCE, "the SNAPT followed", |world| {
+        let control = world.control().ok();
+        control != Some(old) && world.snapt.current_link() == control
+    })?;
+    let control = world.control()?;
+    assert_eq!(world.cnapt.phase(), Phase::AwaitRenewal);
+    world.hold(control, Side::Cnapt);
+    world.hold(control, Side::Snapt);
+    world.run_for(bound::PROGRESS + Duration::from_millis(500))?;
+    assert_eq!(world.cnapt.phase(), Phase::AwaitRenewal, "ordered again");
+    world.release(control, Side::Cnapt);
+    world.run_until(PATIENCE, "the end of the wait", |world| {
+        world.cnapt.phase() != Phase::AwaitRenewal
+    })?;
     world.hear_datagrams(PATIENCE)
 }

@@ -9,7 +9,9 @@ use bytes::Bytes;
 
 use super::{Association, Flows};
 use crate::session::Timer;
-use crate::stream::{BATCH_BYTES, Conduit, PeerMisbehaved, ServiceKind, Streams, Transmit};
+use crate::stream::{
+    BATCH_BYTES, Conduit, PeerMisbehaved, SPARE_PAUSE, ServiceKind, Streams, Transmit,
+};
 use crate::wire::{Datagram, Frame, Purpose, Request};
 use crate::{ConduitId, FlowId, Instant, Side};
 
@@ -37,14 +39,14 @@ impl Streams {
         now: Instant,
     ) -> FlowId {
         let flow = self.flows.send(association, request, payload, now);
-        self.carry_datagrams(now);
+        self.carry_datagrams();
         flow
     }
 
     /// The application that a flow was made for sent a datagram.
     pub fn answer_datagram(&mut self, flow: FlowId, payload: Bytes, now: Instant) {
         self.flows.answer(flow, payload, now);
-        self.carry_datagrams(now);
+        self.carry_datagrams();
     }
 
     /// A datagram came by `conduit`.
@@ -90,38 +92,12 @@ impl Streams {
         }
     }
 
-    /// If anything waits that may be sent, its conduit is told, or one is asked for again: an earlier attempt may
-    /// have failed.
-    pub(crate) fn carry_datagrams(&mut self, now: Instant) {
-        if !self.flows_forward() {
-            return;
-        }
+    /// If anything waits that may be sent, its conduit is told.
+    pub(crate) fn carry_datagrams(&mut self) {
         let has_work =
             |one: &&ConduitId| (self.may_send(**one)).is_some_and(|may| self.flows.has_work(may));
         if let Some(conduit) = self.conduits.keys().find(has_work).copied() {
             self.wake(conduit);
-            return;
-        }
-        let lanes = self.flows.lanes;
-        let waits = self.flows.has_work(|flow| lanes.of(flow.kind()).forwarding);
-        let carried = (self.conduits.iter())
-            .any(|(id, one)| one.purpose == Purpose::Datagrams && self.carries(*id, self.current));
-        if waits && !carried && self.flows.may_ask_for_conduit(now) {
-            self.ask_for_datagram_conduit();
-        }
-    }
-
-    fn ask_for_datagram_conduit(&mut self) {
-        match (self.side, self.speaking()) {
-            (Side::Cnapt, _) => {
-                self.number_for_datagrams();
-                self.maintain_spares();
-            }
-            (Side::Snapt, Some(control)) => {
-                let conduits = u32::try_from(self.asked).unwrap_or(u32::MAX);
-                self.push_frame(control, Frame::Dial { conduits });
-            }
-            (Side::Snapt, None) => {}
         }
     }
 
@@ -162,6 +138,14 @@ impl Streams {
         self.maintain_spares();
     }
 
+    /// If there is none and none is under way, another attempt follows after a pause: whoever has a datagram, on
+    /// either side, waits for it, and asks for nothing.
+    pub(crate) fn retry_datagram_conduit(&mut self, now: Instant) {
+        if self.lacks_datagram_conduit() && self.dialling == 0 {
+            self.spares_deadline.get_or_insert(now + SPARE_PAUSE);
+        }
+    }
+
     // === The session's side ===
 
     /// Flows go on (CNAPT-34, SNAPT-23 and their starred kin).
@@ -171,7 +155,7 @@ impl Streams {
             self.flows.begin_idle_times(kind, now);
         }
         self.number_for_datagrams();
-        self.carry_datagrams(now);
+        self.carry_datagrams();
     }
 
     /// The link by which the flows of this kind are sent, by its control conduit.

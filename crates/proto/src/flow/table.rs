@@ -27,9 +27,6 @@ pub const DEFAULT_FLOW_IDLE: Duration = Duration::from_secs(120);
 /// that whatever the opener sends still finds the flow and with it the port that the application knows.
 const ACCEPTOR_KEEPS: Duration = Duration::from_secs(30);
 
-/// How often a conduit that is missing is asked for: where none can be made, each datagram would ask.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
-
 /// What may wait for the socket to an application: its first datagrams, and one of the largest among them.
 const AWAITING_BYTES: usize = 2 * DATAGRAM_PAYLOAD_BYTES;
 
@@ -83,7 +80,6 @@ pub struct Flows {
     idle: Duration,
     peer_idle: Duration,
     last_sent: Option<Instant>,
-    last_asked: Option<Instant>,
     pub(crate) outputs: VecDeque<Output>,
     dropped: Dropped,
 }
@@ -106,7 +102,6 @@ impl Flows {
             idle,
             peer_idle: idle,
             last_sent: None,
-            last_asked: None,
             outputs: VecDeque::new(),
             dropped: Dropped::default(),
         }
@@ -295,15 +290,6 @@ impl Flows {
     /// Whether something waits to be sent.
     pub(crate) fn waits(&self) -> bool {
         self.has_work(|_| true)
-    }
-
-    /// Whether a conduit that is missing is to be asked for now.
-    pub(super) fn may_ask_for_conduit(&mut self, now: Instant) -> bool {
-        let early = (self.last_asked).is_some_and(|last| now.since(last) < ASK_AGAIN);
-        if !early {
-            self.last_asked = Some(now);
-        }
-        !early
     }
 
     // === The life of a flow ===

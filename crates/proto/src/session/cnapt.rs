@@ -396,14 +396,15 @@ impl Cnapt {
         self.streams.number_for_the_other_side();
     }
 
-    /// It could not be made. The next stream that needs one asks again.
-    pub fn conduit_failed(&mut self, link: ConduitId) {
+    /// It could not be made. The next stream that needs one asks again; a missing one for datagrams is tried again.
+    pub fn conduit_failed(&mut self, link: ConduitId, now: Instant) {
         if self
             .link
             .as_ref()
             .is_some_and(|(control, _)| *control == link)
         {
             self.streams.dialling = self.streams.dialling.saturating_sub(1);
+            self.streams.retry_datagram_conduit(now);
         }
     }
 

@@ -478,7 +478,7 @@ impl Snapt {
                 self.streams.handle_datagram(conduit, datagram, now)
             }
             (Layer::Conduit, Frame::Use { number, purpose }) if link != conduit && of_session => {
-                self.handle_use(conduit, *number, *purpose, now);
+                self.handle_use(conduit, *number, *purpose);
                 Ok(())
             }
             (Layer::Conduit, Frame::LastMessageBeforeRedirection)
@@ -771,13 +771,13 @@ impl Snapt {
     }
 
     /// A conduit is used from now on. One whose number is over already is answered with its marker.
-    fn handle_use(&mut self, conduit: ConduitId, number: u64, purpose: Purpose, now: Instant) {
+    fn handle_use(&mut self, conduit: ConduitId, number: u64, purpose: Purpose) {
         if let Some(state) = self.streams.conduits.get_mut(&conduit)
             && state.number.is_none()
         {
             state.number = Some(number);
             state.purpose = purpose;
-            self.streams.carry_datagrams(now);
+            self.streams.carry_datagrams();
         }
         if number < self.number && !self.streams.bugs.has(Bug::LateConduitUnmarked) {
             self.streams.mark_conduits(self.number);

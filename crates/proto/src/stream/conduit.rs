@@ -424,7 +424,6 @@ impl Streams {
     /// they are there.
     pub(crate) fn handle_dial(&mut self, conduits: usize) {
         self.asked = self.asked.max(conduits.min(MAX_CONDUITS));
-        self.number_for_datagrams();
         self.number_for_the_other_side();
         self.maintain_spares();
     }
@@ -527,13 +526,21 @@ impl Streams {
         self.outputs.push_back(Output::Close { conduit, how, rest });
     }
 
-    /// A conduit ended by itself. If it was a spare, the next one has to wait.
+    /// A conduit ended by itself. If it was a spare, the next one has to wait. So it has if it was for datagrams, but
+    /// the first time a spare takes its place at once.
     pub(crate) fn lose_conduit(&mut self, conduit: ConduitId, now: Instant) {
-        let spare = |one: &Conduit| one.number.is_none() && self.current == Some(one.link);
-        if self.conduits.get(&conduit).is_some_and(spare) {
+        let kept_ready = |one: &Conduit| {
+            self.current == Some(one.link)
+                && (one.number.is_none() || one.purpose == Purpose::Datagrams)
+        };
+        let first = self.spares_deadline.is_none();
+        if self.conduits.get(&conduit).is_some_and(kept_ready) {
             self.spares_deadline.get_or_insert(now + SPARE_PAUSE);
         }
         self.remove_conduit(conduit);
+        if first {
+            self.number_for_datagrams();
+        }
     }
 
     /// Asks the shell for conduits until the current link has its spares.

@@ -785,6 +785,7 @@ impl Streams {
             Timer::FlowIdle => self.flows.handle_timer(),
             Timer::Spares => {
                 self.spares_deadline = None;
+                self.number_for_datagrams();
                 self.maintain_spares();
             }
             Timer::Suspension

@@ -103,7 +103,7 @@ impl World {
         }
         match link {
             Dial::Link(number) => self.cnapt.control_failed(number, self.now),
-            Dial::Conduit(control) => self.cnapt.conduit_failed(control),
+            Dial::Conduit(control) => self.cnapt.conduit_failed(control, self.now),
         }
     }
 

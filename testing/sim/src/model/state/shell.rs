@@ -130,7 +130,7 @@ impl State {
             let conduit = self.connect_conduit(Some(control));
             self.cnapt.conduit_up(control, conduit);
         } else {
-            self.cnapt.conduit_failed(control);
+            self.cnapt.conduit_failed(control, NOW);
         }
     }
 
