@@ -5,7 +5,7 @@ use std::time::Duration;
 use handover_proto::Side;
 use handover_proto::session::{Phase, bound};
 use handover_proto::stream::SPARE_CONDUITS;
-use handover_sim::{Broken, World};
+use handover_sim::{Broken, Plan, World};
 
 const TICK: Duration = Duration::from_millis(5);
 
@@ -68,5 +68,28 @@ fn datagrams_that_wait_at_the_other_side_prolong_no_wait() -> Result<(), Broken>
     world.run_until(PATIENCE, "the end of the wait", |world| {
         world.cnapt.phase() != Phase::AwaitRenewal
     })?;
+    world.hear_datagrams(PATIENCE)
+}
+
+/// Seed 700033093: streams had used every conduit of the link and were over. So many were there that no other was
+/// dialled, but none was a spare: when the one for datagrams was lost, none took its place.
+#[test]
+fn conduits_that_streams_once_used_are_no_reason_not_to_make_one_for_datagrams()
+-> Result<(), Broken> {
+    let mut world = World::attached_with_datagrams(4, TICK)?;
+    world.hear_datagrams(PATIENCE)?;
+    let for_datagrams = world.plain_conduits()[0];
+    let long = Plan::send(40_000).paced(500, Duration::from_millis(20));
+    world.open(long, Plan::echo())?;
+    world.run_for(Duration::from_millis(500))?;
+    world.networks[0].open = false;
+    for _ in 0..SPARE_CONDUITS {
+        world.open(long, Plan::echo())?;
+    }
+    world.run_for(Duration::from_secs(5))?;
+    world.networks[0].open = true;
+    world.finish(PATIENCE)?;
+    assert_eq!(world.plain_conduits().len(), 1 + 1 + SPARE_CONDUITS);
+    world.kill(for_datagrams, &[Side::Cnapt, Side::Snapt]);
     world.hear_datagrams(PATIENCE)
 }

@@ -526,21 +526,16 @@ impl Streams {
         self.outputs.push_back(Output::Close { conduit, how, rest });
     }
 
-    /// A conduit ended by itself. If it was a spare, the next one has to wait. So it has if it was for datagrams, but
-    /// the first time a spare takes its place at once.
+    /// A conduit ended by itself. If it was kept ready for use, as a spare or for datagrams, the next one has to wait.
     pub(crate) fn lose_conduit(&mut self, conduit: ConduitId, now: Instant) {
         let kept_ready = |one: &Conduit| {
             self.current == Some(one.link)
                 && (one.number.is_none() || one.purpose == Purpose::Datagrams)
         };
-        let first = self.spares_deadline.is_none();
         if self.conduits.get(&conduit).is_some_and(kept_ready) {
             self.spares_deadline.get_or_insert(now + SPARE_PAUSE);
         }
         self.remove_conduit(conduit);
-        if first {
-            self.number_for_datagrams();
-        }
     }
 
     /// Asks the shell for conduits until the current link has its spares.
@@ -555,6 +550,8 @@ impl Streams {
             .count();
         let for_datagrams = usize::from(self.lacks_datagram_conduit());
         let wanted = (busy.max(self.asked) + SPARE_CONDUITS).min(MAX_CONDUITS) + for_datagrams;
+        // However many streams have used, none of them is for datagrams.
+        let wanted = wanted.max(total + for_datagrams);
         for _ in (total + self.dialling)..wanted {
             self.dialling += 1;
             self.outputs
