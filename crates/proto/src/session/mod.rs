@@ -48,6 +48,8 @@ pub enum Procedure {
     Stepwise,
     /// The starred steps.
     Starred,
+    /// Over to a link beside the old one, which is drained meanwhile.
+    Overlapped,
 }
 
 /// One switch, for `status`.
@@ -92,6 +94,11 @@ pub enum Event {
         network: NetworkId,
         /// Why.
         reason: Loss,
+    },
+    /// No link is held over this network beside the one that carries, though it was asked for.
+    StandbyLost {
+        /// The network.
+        network: NetworkId,
     },
     /// No link could be made over this network. The decision task is to find another.
     Unreachable {
@@ -273,6 +280,9 @@ pub mod bound {
     pub const PROGRESS: Duration = Duration::from_secs(2);
     /// SNAPT-12, SNAPT-16: the CNAPT may be opening a network, which takes many seconds.
     pub const OTHER_NETWORK: Duration = Duration::from_secs(30);
+    /// CNAPT-7+, SNAPT-4+: what was under way on the old link when the traffic left it. The fullest queue of a slow
+    /// network; what has not come by then is cut off and sent again.
+    pub const DRAIN: Duration = Duration::from_secs(30);
     /// CNAPT-7: the decision task answers at once, or is not there.
     pub const SUSPENSION: Duration = Duration::from_secs(1);
     /// CNAPT-22, CNAPT-23, CNAPT-24, each of the three in CNAPT-12*: the shell bounds every hook that it runs and

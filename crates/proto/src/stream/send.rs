@@ -237,6 +237,11 @@ impl SendHalf {
         }
     }
 
+    /// Bytes that were sent and of which no acknowledgement came.
+    pub(crate) const fn unacknowledged(&self) -> u64 {
+        self.sent.saturating_sub(self.arrived)
+    }
+
     /// Whether something was sent of which no acknowledgement came.
     pub(crate) const fn is_unacknowledged(&self) -> bool {
         self.sent > self.arrived || (self.end_sent && !self.end_arrived)

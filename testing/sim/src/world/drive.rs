@@ -14,6 +14,9 @@ use crate::application::{
 };
 use crate::network::NetworkState;
 
+/// How long the shell waits before it tries again to hold a link beside the one that carries.
+const STANDBY_PAUSE: Duration = Duration::from_secs(5);
+
 /// How long a connection waits for a network.
 const OPEN_WAIT: Duration = Duration::from_secs(120);
 
@@ -94,8 +97,13 @@ impl World {
             Event::Switched(report) => {
                 self.attempts = 0;
                 self.check_report(report);
+                self.schedule(self.now, Occurrence::Standby);
             }
-            Event::Began { .. } => self.attempts = 0,
+            Event::Began { .. } => {
+                self.attempts = 0;
+                self.schedule(self.now, Occurrence::Standby);
+            }
+            Event::StandbyLost { .. } => self.schedule(self.now + STANDBY_PAUSE, Occurrence::Standby),
             Event::Redirected { number, link } => self.check_order(*number, *link),
             Event::Attached { .. }
             | Event::Offered { .. }
@@ -136,6 +144,29 @@ impl World {
                 self.cnapt.attach(usable[index], self.now);
             }
             None => self.schedule(self.now + DECISION, Occurrence::Decide),
+        }
+    }
+
+    /// Whether a switch to this network from the one that carries need close neither: both are up, for all that the
+    /// device knows, and no hook opens or closes them.
+    pub(super) fn may_overlap(&self, network: usize) -> bool {
+        let up = |index: usize| {
+            let network = self.networks.get(index);
+            network.is_some_and(|one| one.hooks.is_none() && one.state != NetworkState::Down)
+        };
+        let current = self.cnapt.network();
+        up(network) && current.is_some_and(|current| up(current.0))
+    }
+
+    /// Links are held beside the one that carries, over every network that may have one; or over none.
+    pub(super) fn hold_standbys(&mut self) {
+        for index in 0..self.networks.len() {
+            let network = NetworkId(index);
+            if self.standbys && self.may_overlap(index) {
+                self.cnapt.hold_standby(network, self.now);
+            } else {
+                self.cnapt.release_standby(network);
+            }
         }
     }
 
