@@ -221,6 +221,13 @@ impl SendHalf {
         !self.end_sent && !self.end_arrived && self.end.is_some() && self.sent == self.written
     }
 
+    /// Its acknowledgement may be lost: the end is sent once more. Says whether it has to be.
+    pub(crate) const fn repeat_end(&mut self) -> bool {
+        let again = self.end_sent && !self.end_arrived;
+        self.end_sent &= !again;
+        again
+    }
+
     pub(crate) const fn end(&self) -> Option<End> {
         self.end
     }

@@ -1120,6 +1120,20 @@ impl Streams {
         }
     }
 
+    /// The other side has gone over too. What it acknowledged on the old control channel, which no marker ends, may be
+    /// lost with that: ends are told once more, and each earns a fresh answer.
+    pub(crate) fn repeat_ends(&mut self) {
+        let mut again = Vec::new();
+        for stream in self.streams.values_mut() {
+            if stream.send.repeat_end() {
+                again.push(stream.id);
+            }
+        }
+        for id in again {
+            self.queue(id);
+        }
+    }
+
     /// Sends what has not arrived of a stream again, if it is little: it overtakes what is queued on the old link.
     pub(crate) fn resend_little(&mut self) {
         for stream in self.streams.values_mut() {

@@ -179,6 +179,7 @@ impl Cnapt {
         for conduit in drained {
             self.close(conduit, Close::Drain);
         }
+        self.streams.repeat_ends();
         self.timers.stop_waits();
         self.settled = switch.number;
         self.phase = Phase::Attached;

@@ -57,6 +57,7 @@ impl Snapt {
         for conduit in self.streams.marked_below(number) {
             self.streams.close_conduit(conduit, Close::Drain);
         }
+        self.streams.repeat_ends();
         self.phase = SnaptPhase::Attached;
         self.streams.end_gap(now);
         self.timers.set(Timer::Gap, now);
