@@ -77,7 +77,7 @@ struct SnaptLink {
     flow_idle: Duration,
     /// And the client services.
     services: Vec<CatalogueEntry>,
-    /// And that its streams are those of this session.
+    /// And that its streams are those of this session; or it has learnt so since.
     knows_session: bool,
     proof: Proof,
 }
@@ -548,6 +548,10 @@ impl Snapt {
                 return self.handle_move(control, order, step2, now);
             }
             Frame::Probe { token } => {
+                // Who probes a link has read its ATTACHED.
+                if let Some(link) = self.links.get_mut(&control) {
+                    link.knows_session = true;
+                }
                 self.streams
                     .push_frame(control, Frame::ProbeReply { token: *token });
             }

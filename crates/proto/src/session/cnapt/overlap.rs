@@ -9,7 +9,7 @@
 //! Whatever goes wrong is left to the starred steps: if the old link dies before its markers came, the switch is
 //! ordered anew over the new link, and RENEW says what is missing; if the new one dies, they lead back.
 
-use super::{Cnapt, Ordered, Phase, Switch};
+use super::{Cnapt, Ordered, Phase, Standby, Switch};
 use crate::session::{Close, NetworkId, Output, Procedure, Timer, bound};
 use crate::step::Step;
 use crate::stream::ServiceKind;
@@ -102,7 +102,12 @@ impl Cnapt {
             return;
         };
         let conduits = self.streams.numbered_below(switch.number).count();
-        let old = super::standby::Standby { network, link: old };
+        let session = self.session;
+        let old = Standby {
+            network,
+            link: old,
+            session,
+        };
         self.standbys.insert(old_control, old);
         let (number, link) = (switch.number, new.link.number);
         self.streams.set_round_trip(new.link.round_trip);

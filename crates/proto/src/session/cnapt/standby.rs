@@ -15,6 +15,8 @@ use crate::{ConduitId, Instance, Instant, LinkNumber};
 pub(super) struct Standby {
     pub(super) network: NetworkId,
     pub(super) link: Link,
+    /// The SNAPT instance and session that its ATTACH named.
+    pub(super) session: Option<(Instance, u64)>,
 }
 
 /// One that is being made.
@@ -79,6 +81,7 @@ impl Cnapt {
         let standby = Standby {
             network: dial.network,
             link: Link::new(link, now),
+            session: self.session,
         };
         self.standbys.insert(control, standby);
         self.attach_link(control, link);
@@ -101,12 +104,15 @@ impl Cnapt {
         self.push(control, Frame::Attach(attach));
     }
 
-    /// The SNAPT's answer on a standby. A SNAPT that does not know the session has begun anew: then the link that
-    /// carries is as good as dead, and finds out by itself.
+    /// The SNAPT's answer on a standby. If it has begun anew, the link that carries is as good as dead, and finds out
+    /// by itself; and a link whose ATTACH named another session than this one may not carry it.
     pub(super) fn standby_attached(&mut self, control: ConduitId, session: (Instance, u64), now: Instant) {
-        if self.session != Some(session) {
+        let named = self.standbys.get(&control).and_then(|one| one.session);
+        if self.session != Some(session) || named != Some(session) {
             self.drop_standby(control, Close::Reset, now);
-            self.send_probe(now);
+            if self.serves() {
+                self.send_probe(now);
+            }
             return;
         }
         if let Some(standby) = self.standbys.get_mut(&control)
@@ -162,7 +168,7 @@ impl Cnapt {
     }
 
     fn deadline_of(&self, standby: &Standby) -> Instant {
-        let Standby { network, link } = standby;
+        let Standby { network, link, .. } = standby;
         if !link.attached {
             return link.began + bound::DIAL;
         }
