@@ -67,6 +67,7 @@ impl History {
             procedure: match report.procedure {
                 session::Procedure::Stepwise => Procedure::Stepwise,
                 session::Procedure::Starred => Procedure::Starred,
+                session::Procedure::Overlapped => Procedure::Overlapped,
             },
             from: ends.from,
             to: ends.to,

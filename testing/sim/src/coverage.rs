@@ -155,6 +155,7 @@ impl Coverage {
             Event::Attached { .. }
             | Event::Offered { .. }
             | Event::Unreachable { .. }
+            | Event::StandsBy { .. }
             | Event::StandbyLost { .. }
             | Event::Began { .. }
             | Event::Settled { .. }

@@ -204,6 +204,11 @@ impl Cnapt {
         self.network
     }
 
+    /// The control conduit of the link that carries or is about to.
+    pub fn control(&self) -> Option<ConduitId> {
+        self.link.as_ref().map(|(control, _)| *control)
+    }
+
     /// The streams.
     pub const fn streams(&self) -> &Streams {
         &self.streams
@@ -1476,7 +1481,7 @@ impl Cnapt {
     }
 
     /// Whether a link carries traffic now.
-    const fn serves(&self) -> bool {
+    pub const fn serves(&self) -> bool {
         matches!(self.phase, Phase::Attached | Phase::AwaitStandby | Phase::AwaitDrained)
     }
 

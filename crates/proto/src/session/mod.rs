@@ -95,6 +95,11 @@ pub enum Event {
         /// Why.
         reason: Loss,
     },
+    /// A link is held over this network beside the one that carries.
+    StandsBy {
+        /// The network.
+        network: NetworkId,
+    },
     /// No link is held over this network beside the one that carries, though it was asked for.
     StandbyLost {
         /// The network.

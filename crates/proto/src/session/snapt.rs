@@ -192,6 +192,11 @@ impl Snapt {
         self.streams.current
     }
 
+    /// Whether this is the control conduit of a link of the CNAPT.
+    pub fn has_link(&self, control: ConduitId) -> bool {
+        self.links.contains_key(&control)
+    }
+
     /// Whether nothing is read from this conduit for now: its link has not attached, or its instance
     /// has not taken over.
     pub fn is_held(&self, conduit: ConduitId) -> bool {

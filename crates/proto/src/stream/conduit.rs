@@ -441,13 +441,18 @@ impl Streams {
 
     /// Numbers spares until the SNAPT has as many conduits as it asked for.
     pub(crate) fn number_for_the_other_side(&mut self) {
+        self.number_up_to(self.asked);
+    }
+
+    /// Numbers spares until there are so many numbered conduits, on which the SNAPT may send.
+    pub(crate) fn number_up_to(&mut self, count: usize) {
         let Some(current) = self.current.filter(|_| self.forwards()) else {
             return;
         };
         let (numbered, spares): (Vec<_>, Vec<_>) = (self.stream_conduits(current))
             .map(|(id, one)| (id, one.number))
             .partition(|(_, number)| number.is_some());
-        let missing = self.asked.saturating_sub(numbered.len());
+        let missing = count.saturating_sub(numbered.len());
         for (spare, _) in spares.into_iter().take(missing) {
             let number = self.number;
             if let Some(conduit) = self.conduits.get_mut(&spare) {
@@ -549,6 +554,21 @@ impl Streams {
         }
         for standby in self.standbys.clone() {
             self.dial_up_to(standby, self.spares_of_standby());
+        }
+    }
+
+    /// Nothing moves on any stream: conduits that a busier time has left are closed, which a device would have to
+    /// keep alive. Whatever the other side is sending on one in that moment, it says again.
+    pub(crate) fn close_surplus(&mut self) {
+        let Some(current) = self.current.filter(|_| self.side == Side::Cnapt && self.forwards()) else {
+            return;
+        };
+        let total = self.stream_conduits(current).count();
+        let surplus = total.saturating_sub(self.asked + SPARE_CONDUITS);
+        let used = (self.stream_conduits(current)).filter(|(_, one)| one.number.is_some());
+        let closed: Vec<ConduitId> = used.map(|(id, _)| id).take(surplus).collect();
+        for conduit in closed {
+            self.close_conduit(conduit, Close::Drain);
         }
     }
 

@@ -844,6 +844,9 @@ impl Streams {
                 self.deactivate(id);
             }
         }
+        if self.active.is_empty() {
+            self.close_surplus();
+        }
     }
 
     /// Connections that have waited for a network since a time that is `over` are reset.
@@ -1116,7 +1119,8 @@ impl Streams {
         }
         self.forward(now);
         if self.side == Side::Cnapt {
-            self.handle_dial(busy);
+            self.number_up_to(busy);
+            self.maintain_spares();
         }
     }
 

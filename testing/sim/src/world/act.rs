@@ -543,6 +543,7 @@ impl World {
             | Event::Offered { .. }
             | Event::Lost { .. }
             | Event::Unreachable { .. }
+            | Event::StandsBy { .. }
             | Event::StandbyLost { .. }
             | Event::Began { .. }
             | Event::Settled { .. }

@@ -105,7 +105,8 @@ impl World {
             }
             Event::StandbyLost { .. } => self.schedule(self.now + STANDBY_PAUSE, Occurrence::Standby),
             Event::Redirected { number, link } => self.check_order(*number, *link),
-            Event::Attached { .. }
+            Event::StandsBy { .. }
+            | Event::Attached { .. }
             | Event::Offered { .. }
             | Event::SessionLost { .. }
             | Event::Settled { .. }

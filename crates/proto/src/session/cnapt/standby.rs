@@ -61,6 +61,16 @@ impl Cnapt {
         self.standby_on(network).is_some()
     }
 
+    /// Whether this is the control conduit of a link beside the one that carries.
+    pub fn is_standby(&self, control: ConduitId) -> bool {
+        self.standbys.contains_key(&control)
+    }
+
+    /// Whether the link of this number is being made to stand by.
+    pub fn is_to_stand_by(&self, link: LinkNumber) -> bool {
+        self.standby_dials.contains_key(&link)
+    }
+
     fn is_dialling_standby(&self, network: NetworkId) -> bool {
         self.standby_dials.values().any(|dial| dial.network == network)
     }
@@ -120,6 +130,9 @@ impl Cnapt {
         {
             standby.link.attached = true;
             standby.link.measured(now.since(standby.link.began));
+            let network = standby.network;
+            let event = Event::StandsBy { network };
+            self.streams.outputs.push_back(Output::Event(event));
             self.streams.keep_standby(control);
             self.go_over_if_ready(now);
         }

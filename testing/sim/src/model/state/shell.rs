@@ -101,6 +101,7 @@ impl State {
             Event::Attached { .. }
             | Event::Offered { .. }
             | Event::Began { .. }
+            | Event::StandsBy { .. }
             | Event::StandbyLost { .. }
             | Event::Settled { .. }
             | Event::Refused { .. }
