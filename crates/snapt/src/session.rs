@@ -273,6 +273,8 @@ impl Shared {
             | Event::Offered { .. }
             | Event::Lost { .. }
             | Event::Unreachable { .. }
+            | Event::Stalled { .. }
+            | Event::Recovered { .. }
             | Event::StandsBy { .. }
             | Event::StandbyLost { .. }
             | Event::Switched(_)

@@ -33,6 +33,8 @@ pub struct Coverage {
     pub unmarked: u64,
     /// Switches in which both networks were up, planned to the end.
     pub overlapped: u64,
+    /// Switches away from a link that was silent.
+    pub rescues: u64,
     /// Switches that were done by the starred steps.
     pub starred: u64,
     /// Switches that failed.
@@ -111,6 +113,7 @@ impl Coverage {
         self.planned += other.planned;
         self.unmarked += other.unmarked;
         self.overlapped += other.overlapped;
+        self.rescues += other.rescues;
         self.starred += other.starred;
         self.failed += other.failed;
         self.lost += other.lost;
@@ -148,6 +151,7 @@ impl Coverage {
                 Procedure::Stepwise if report.planned => self.planned += 1,
                 Procedure::Stepwise => self.unmarked += 1,
                 Procedure::Overlapped => self.overlapped += 1,
+                Procedure::Rescue => self.rescues += 1,
                 Procedure::Starred => self.starred += 1,
             },
             Event::Lost { .. } => self.lost += 1,
@@ -155,6 +159,8 @@ impl Coverage {
             Event::Attached { .. }
             | Event::Offered { .. }
             | Event::Unreachable { .. }
+            | Event::Stalled { .. }
+            | Event::Recovered { .. }
             | Event::StandsBy { .. }
             | Event::StandbyLost { .. }
             | Event::Began { .. }
@@ -199,9 +205,9 @@ impl fmt::Display for Coverage {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             formatter,
-            "switches: {} planned step by step, {} without all markers, {} overlapped, {} starred, {} failed; {} links \
+            "switches: {} planned step by step, {} without all markers, {} overlapped, {} rescues, {} starred, {} failed; {} links \
              and {} sessions lost",
-            self.planned, self.unmarked, self.overlapped, self.starred, self.failed, self.lost, self.sessions_lost
+            self.planned, self.unmarked, self.overlapped, self.rescues, self.starred, self.failed, self.lost, self.sessions_lost
         )?;
         let seconds = self.mean(self.time.as_secs());
         writeln!(

@@ -10,8 +10,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 mod overlap;
+mod rescue;
 mod standby;
 
+use rescue::{Hold, Return};
 use standby::{Standby, StandbyDial};
 
 use super::link::Link;
@@ -121,6 +123,10 @@ impl Switch {
             ordered: false,
         }
     }
+
+    const fn is_starred(&self) -> bool {
+        matches!(self.procedure, Procedure::Starred | Procedure::Rescue)
+    }
 }
 
 /// The session at the device.
@@ -140,6 +146,13 @@ pub struct Cnapt {
     /// The links beside it, by control conduit.
     standbys: BTreeMap<ConduitId, Standby>,
     standby_dials: BTreeMap<LinkNumber, StandbyDial>,
+    /// The network that a rescue goes to as soon as there is a link.
+    rescue_to: Option<NetworkId>,
+    /// When the last one began.
+    rescued: Option<Instant>,
+    /// By the network that was left and the one that was gone to.
+    holds: BTreeMap<(NetworkId, NetworkId), Hold>,
+    returning: Option<Return>,
     next_link: u32,
     /// The highest switch number that was given out.
     number: u64,
@@ -178,6 +191,10 @@ impl Cnapt {
             dialling: None,
             standbys: BTreeMap::new(),
             standby_dials: BTreeMap::new(),
+            rescue_to: None,
+            rescued: None,
+            holds: BTreeMap::new(),
+            returning: None,
             next_link: 1,
             number: 0,
             renewed: 0,
@@ -268,6 +285,7 @@ impl Cnapt {
             self.streams.next_timeout(),
             self.probe_deadline(),
             self.standby_deadline(),
+            self.return_deadline(),
         ]
         .into_iter()
         .flatten()
@@ -283,7 +301,8 @@ impl Cnapt {
         });
         let streams = self.streams.armed_timers();
         let standby = self.standby_deadline().map(|_| Timer::Standby);
-        let links = probe.into_iter().chain(standby);
+        let back = self.return_deadline().map(|_| Timer::Return);
+        let links = probe.into_iter().chain(standby).chain(back);
         self.timers.armed().chain(links).chain(streams).collect()
     }
 
@@ -391,7 +410,7 @@ impl Cnapt {
         }
         self.standby_dials.retain(|_, dial| dial.network != network);
         if let Some(control) = self.standby_on(network) {
-            self.end_standby(control, now);
+            self.drop_standby(control, Close::Reset, now);
         }
     }
 
@@ -471,7 +490,7 @@ impl Cnapt {
             return;
         }
         if self.standbys.contains_key(&conduit) {
-            self.end_standby(conduit, now);
+            self.drop_standby(conduit, Close::Reset, now);
             return;
         }
         if let Some(switch) = &mut self.switch
@@ -481,20 +500,6 @@ impl Cnapt {
         }
         self.streams.lose_conduit(conduit, now);
         self.check_markers(now);
-        self.check_drained(now);
-    }
-
-    /// A link beside the one that carries is gone. If it is the old one of an overlapped switch, what was under way
-    /// on it may be lost.
-    fn end_standby(&mut self, control: ConduitId, now: Instant) {
-        if let Some(switch) = &mut self.switch
-            && switch.left == Some(control)
-        {
-            let all = self.streams.unmarked_below(switch.number).next().is_none();
-            switch.complete &= all;
-            switch.left_whole = false;
-        }
-        self.drop_standby(control, Close::Reset, now);
         self.check_drained(now);
     }
 
@@ -509,7 +514,9 @@ impl Cnapt {
             && of == Some(*control)
         {
             link.heard(now);
+            link.suspected = false;
             self.streams.heard(conduit);
+            self.streams.answered();
             let by = *control;
             let progress = match self.phase {
                 Phase::AwaitDrained => return self.drain_progresses(by, now),
@@ -530,10 +537,8 @@ impl Cnapt {
                 | Phase::Refused => return,
             };
             self.await_progress(progress, now);
-        } else if let Some(control) = of
-            && let Some(standby) = self.standbys.get_mut(&control)
-        {
-            standby.link.heard(now);
+        } else if let Some(control) = of {
+            self.heard_beside(control, now);
             self.streams.heard(conduit);
             if self.phase == Phase::AwaitDrained {
                 self.drain_progresses(control, now);
@@ -569,7 +574,7 @@ impl Cnapt {
             (Layer::Link, Frame::Refused { code }) => {
                 let standby = self.standbys.contains_key(&link);
                 if standby && *code != RefusedCode::Superseded {
-                    self.end_standby(link, now);
+                    self.drop_standby(link, Close::Reset, now);
                 } else {
                     self.handle_refused(*code, now);
                 }
@@ -652,6 +657,7 @@ impl Cnapt {
     fn handle_stalled(&mut self, number: u64, now: Instant) {
         match self.switch {
             Some(switch) if self.phase == Phase::AwaitDrained && number == switch.number => self.order_anew(now),
+            None if number == self.settled => self.look_at_link(now),
             Some(_) | None => {}
         }
     }
@@ -710,6 +716,7 @@ impl Cnapt {
             Some(Procedure::Stepwise) => self.send_step1(now),
             Some(Procedure::Starred) => self.destroy_old(now),
             Some(Procedure::Overlapped) => self.await_standby(now),
+            Some(Procedure::Rescue) => self.set_aside_old(now),
             None => self.phase = Phase::Detached,
         }
     }
@@ -939,7 +946,7 @@ impl Cnapt {
         } else {
             match switch.procedure {
                 Procedure::Stepwise => self.open_network(now),
-                Procedure::Starred | Procedure::Overlapped => self.move_sockets(self.network, now),
+                Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => self.move_sockets(self.network, now),
             }
         }
     }
@@ -950,7 +957,7 @@ impl Cnapt {
         match self.switch.map(|switch| switch.procedure) {
             Some(Procedure::Stepwise) if !done => self.fail_target(now),
             Some(Procedure::Stepwise | Procedure::Starred) => self.open_network(now),
-            Some(Procedure::Overlapped) | None => {}
+            Some(Procedure::Overlapped | Procedure::Rescue) | None => {}
         }
     }
 
@@ -959,7 +966,7 @@ impl Cnapt {
         let opens = match switch.procedure {
             //= docs/spec/planned.md#cnapt-23
             Procedure::Stepwise => self.take(Step::cnapt(23), now),
-            Procedure::Starred | Procedure::Overlapped => true,
+            Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => true,
         };
         if opens {
             let (number, network) = (switch.number, switch.to);
@@ -976,7 +983,7 @@ impl Cnapt {
         let changes = match switch.procedure {
             //= docs/spec/planned.md#cnapt-24
             Procedure::Stepwise => self.take(Step::cnapt(24), now),
-            Procedure::Starred | Procedure::Overlapped => true,
+            Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => true,
         };
         if changes {
             let (number, network) = (switch.number, switch.to);
@@ -1083,7 +1090,7 @@ impl Cnapt {
         };
         let announced = match switch.procedure {
             Procedure::Stepwise => Frame::SwitchStep2(order),
-            Procedure::Starred | Procedure::Overlapped => Frame::SwitchUnexpected(order),
+            Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => Frame::SwitchUnexpected(order),
         };
         //= docs/spec/planned.md#cnapt-29
         //= docs/spec/unexpected.md#cnapt-star-17
@@ -1208,7 +1215,7 @@ impl Cnapt {
         let resends = match switch.procedure {
             Procedure::Stepwise | Procedure::Overlapped => true,
             //= docs/spec/unexpected.md#cnapt-star-22
-            Procedure::Starred => self.take(Step::cnapt_star(22), now),
+            Procedure::Starred | Procedure::Rescue => self.take(Step::cnapt_star(22), now),
         };
         self.renewed = number;
         self.settled = number;
@@ -1239,7 +1246,7 @@ impl Cnapt {
         let event = if !first {
             Event::Switched(SwitchReport {
                 number: switch.number,
-                planned: switch.complete && (switch.procedure == Procedure::Starred || complete),
+                planned: switch.complete && (switch.is_starred() || complete),
                 procedure: switch.procedure,
                 from: switch.from,
                 to: switch.failed.unwrap_or(switch.to),
@@ -1307,7 +1314,7 @@ impl Cnapt {
     fn give_up_planned(&mut self, now: Instant) {
         if let Some(switch) = self
             .switch
-            .filter(|one| one.procedure != Procedure::Starred)
+            .filter(|one| !one.is_starred())
         {
             let since = self
                 .link
@@ -1361,7 +1368,9 @@ impl Cnapt {
         }
         switch.retries += 1;
         switch.number = self.next_number();
-        switch.procedure = Procedure::Starred;
+        if !switch.is_starred() {
+            switch.procedure = Procedure::Starred;
+        }
         self.switch = Some(switch);
         self.streams.take_off_conduits();
         self.announce_move(control, now);
@@ -1397,6 +1406,9 @@ impl Cnapt {
         {
             self.probe_due(deadline, now);
         }
+        if self.return_deadline().is_some_and(|deadline| deadline <= now) {
+            self.return_due();
+        }
         while let Some(deadline) = self.standby_deadline().filter(|deadline| *deadline <= now) {
             let slept = now.since(deadline) > bound::SLEPT;
             self.standby_due(slept, now);
@@ -1420,6 +1432,8 @@ impl Cnapt {
             }
             Timer::AllRedirected if self.phase == Phase::AwaitDrained => self.order_anew(now),
             Timer::Standby => self.standby_due(false, now),
+            Timer::Stall => self.suspect(),
+            Timer::Return => self.return_due(),
             Timer::Networks => self.networks_overdue(now),
             Timer::Renewal | Timer::AllRedirected => self.retry(now),
             Timer::Gap => self.settle_trail(true, now),
@@ -1491,8 +1505,9 @@ impl Cnapt {
             .link
             .as_ref()
             .filter(|_| self.serves())?;
-        if link.unanswered_since.is_some() {
-            return Some(link.judge_at);
+        if let Some(since) = link.unanswered_since {
+            let suspect = (!link.suspected).then(|| since + link.answer_to_probe());
+            return Some(suspect.map_or(link.judge_at, |at| at.min(link.judge_at)));
         }
         let flows = &self.streams.flows;
         let sent = flows.last_sent().is_some_and(|at| at > link.last_heard);
@@ -1500,12 +1515,15 @@ impl Cnapt {
         let keepalive = self
             .network
             .and_then(|network| self.keepalives.get(&network));
+        let stall = self.stall_deadline();
         if idle {
             let interval = keepalive.copied().unwrap_or(bound::PROBE_IDLE);
-            return Some(link.last_heard + interval);
+            let due = link.last_heard + interval;
+            return Some(stall.map_or(due, |at| at.min(due)));
         }
         let measured_anew = link.asked + bound::MEASURE;
-        Some(measured_anew.min(link.last_heard + bound::PROBE_BUSY))
+        let due = measured_anew.min(link.last_heard + bound::PROBE_BUSY);
+        Some(stall.map_or(due, |at| at.min(due)))
     }
 
     fn probe_due(&mut self, deadline: Instant, now: Instant) {
@@ -1517,13 +1535,13 @@ impl Cnapt {
             link.forgive(now);
         }
         let silence = link.patience(bound::SILENCE);
-        if link
-            .unanswered_since
-            .is_some_and(|since| since + silence <= now)
-        {
-            self.handle_timer(Timer::Silence, now);
-        } else {
-            self.handle_timer(Timer::Probe, now);
+        match link.unanswered_since {
+            Some(since) if since + silence <= now => self.handle_timer(Timer::Silence, now),
+            Some(since) if !link.suspected && since + link.answer_to_probe() <= now => {
+                self.handle_timer(Timer::Stall, now);
+            }
+            Some(_) if now < link.judge_at => {}
+            Some(_) | None => self.handle_timer(Timer::Probe, now),
         }
     }
 
@@ -1679,7 +1697,7 @@ impl Cnapt {
 fn step_of(switch: Switch, planned: u8, starred: u8) -> Step {
     match switch.procedure {
         Procedure::Stepwise => Step::cnapt(planned),
-        Procedure::Starred | Procedure::Overlapped => Step::cnapt_star(starred),
+        Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => Step::cnapt_star(starred),
     }
 }
 

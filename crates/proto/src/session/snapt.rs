@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 mod overlap;
+mod stall;
 
 use super::cnapt::{to_micros, trail_from_start};
 use super::link::Link;
@@ -124,6 +125,8 @@ pub struct Snapt {
     moving_to: Option<ConduitId>,
     /// The link that an overlapped switch has left.
     left: Option<ConduitId>,
+    /// The CNAPT was told that nothing comes by the link that carries.
+    stalled: bool,
     markers: usize,
     markers_expected: usize,
     complete: bool,
@@ -154,6 +157,7 @@ impl Snapt {
             renewing: 0,
             moving_to: None,
             left: None,
+            stalled: false,
             markers: 0,
             markers_expected: 0,
             complete: false,
@@ -210,7 +214,7 @@ impl Snapt {
 
     /// When [`Self::handle_timeout`] wants to be called.
     pub fn next_timeout(&self) -> Option<Instant> {
-        [self.timers.next(), self.streams.next_timeout()]
+        [self.timers.next(), self.streams.next_timeout(), self.stall_deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -219,7 +223,8 @@ impl Snapt {
     /// The timers that run, for a model that fires any of them.
     pub fn armed_timers(&self) -> Vec<Timer> {
         let streams = self.streams.armed_timers();
-        self.timers.armed().chain(streams).collect()
+        let stall = self.stall_deadline().map(|_| Timer::Stall);
+        self.timers.armed().chain(stall).chain(streams).collect()
     }
 
     // === What the administrator changes ===
@@ -446,6 +451,7 @@ impl Snapt {
         self.streams
             .outputs
             .push_back(Output::Event(Event::Detached));
+        self.tell_stalled();
         //= docs/spec/unexpected.md#snapt-star-00
         if !self.take(Step::snapt_star(0), now) {
             self.release(false);
@@ -470,6 +476,10 @@ impl Snapt {
             let patience = link.link.patience(bound::PROGRESS);
             let of_link = state.link;
             self.streams.heard(conduit);
+            if self.streams.current == Some(of_link) {
+                self.streams.answered();
+                self.stalled = false;
+            }
             let progress = match self.phase {
                 SnaptPhase::AwaitMarkers => Timer::Markers,
                 SnaptPhase::AwaitDrained if self.left == Some(of_link) => Timer::Markers,
@@ -1005,7 +1015,7 @@ impl Snapt {
         self.timers.stop_waits();
         match procedure {
             Procedure::Stepwise | Procedure::Overlapped => self.end_links_but(control, kept),
-            Procedure::Starred => {
+            Procedure::Starred | Procedure::Rescue => {
                 self.mark(Step::snapt_star(7), now);
                 //= docs/spec/unexpected.md#snapt-star-07
                 //= docs/spec/unexpected.md#snapt-star-08
@@ -1106,7 +1116,7 @@ impl Snapt {
         let resends = match procedure {
             Procedure::Stepwise => true,
             //= docs/spec/unexpected.md#snapt-star-15
-            Procedure::Starred | Procedure::Overlapped => self.take(Step::snapt_star(15), now),
+            Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => self.take(Step::snapt_star(15), now),
         };
         if resends {
             self.streams.resend();
@@ -1145,6 +1155,9 @@ impl Snapt {
         while let Some((timer, _)) = self.timers.take_due(now) {
             self.handle_timer(timer, now);
         }
+        if self.stall_deadline().is_some_and(|deadline| deadline <= now) {
+            self.tell_stalled();
+        }
         self.streams.handle_timeout(now);
     }
 
@@ -1167,6 +1180,7 @@ impl Snapt {
             Timer::SwitchTimeout => self.release(false),
             Timer::Gap => self.settle_trail(true, now),
             Timer::Held => self.drop_oldest_held(),
+            Timer::Stall => self.tell_stalled(),
             Timer::Acknowledge
             | Timer::Activity
             | Timer::Spares
@@ -1184,6 +1198,7 @@ impl Snapt {
             | Timer::AllRedirected
             | Timer::Drain
             | Timer::Standby
+            | Timer::Return
             | Timer::Probe
             | Timer::Silence => {}
         }
@@ -1312,7 +1327,7 @@ impl Snapt {
 const fn step_of(procedure: Procedure, planned: u8, starred: u8) -> Step {
     match procedure {
         Procedure::Stepwise => Step::snapt(planned),
-        Procedure::Starred | Procedure::Overlapped => Step::snapt_star(starred),
+        Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => Step::snapt_star(starred),
     }
 }
 

@@ -278,8 +278,11 @@ impl Streams {
         if out.remaining() > before {
             stream.moved = number;
             stream.stirred = true;
-            if stream.is_unanswered() && !stream.used.contains(&conduit) {
-                stream.used.push(conduit);
+            if stream.is_unanswered() {
+                self.expecting_since.get_or_insert(now);
+                if !stream.used.contains(&conduit) {
+                    stream.used.push(conduit);
+                }
             }
         }
         let more = stream.has_work();

@@ -28,7 +28,7 @@ use crate::{ConduitId, Instant, Side, StreamId};
 
 /// How long RECEIVED may wait for a frame to ride along with. Below what a person notices and well
 /// below the least retransmission timeout of TCP.
-const ACKNOWLEDGE_DELAY: Duration = Duration::from_millis(25);
+pub(crate) const ACKNOWLEDGE_DELAY: Duration = Duration::from_millis(25);
 
 /// OPEN is repeated after three round trips, but not before this: the other side's task may sleep.
 const OPEN_PATIENCE: Duration = Duration::from_millis(100);
@@ -124,6 +124,7 @@ pub struct Streams {
     peer_streams: usize,
     pool: CreditPool,
     round_trip: Duration,
+    pub(super) expecting_since: Option<Instant>,
     gap: GapMeter,
     spare: Spare,
     pub(crate) bugs: Bugs,
@@ -167,6 +168,7 @@ impl Streams {
             peer_streams: STREAMS as usize,
             pool,
             round_trip: Duration::ZERO,
+            expecting_since: None,
             gap: GapMeter::default(),
             spare: Spare::default(),
             bugs: Bugs::default(),
@@ -809,6 +811,8 @@ impl Streams {
             | Timer::AllRedirected
             | Timer::Drain
             | Timer::Standby
+            | Timer::Stall
+            | Timer::Return
             | Timer::Probe
             | Timer::Silence
             | Timer::Gap
@@ -931,6 +935,21 @@ impl Streams {
         self.peer_streams = streams as usize;
     }
 
+    /// Since when something is on its way for which an answer should come; none once anything came.
+    pub(crate) const fn expecting_since(&self) -> Option<Instant> {
+        self.expecting_since
+    }
+
+    /// Something came by the link that carries.
+    pub(crate) const fn answered(&mut self) {
+        self.expecting_since = None;
+    }
+
+    /// Bytes that were sent and of which no acknowledgement came.
+    pub(crate) fn unacknowledged(&self) -> u64 {
+        self.streams.values().map(|one| one.send.unacknowledged()).sum()
+    }
+
     pub(crate) const fn set_round_trip(&mut self, round_trip: Duration) {
         self.round_trip = round_trip;
     }
@@ -994,6 +1013,7 @@ impl Streams {
     pub(crate) fn carry_on(&mut self, link: ConduitId, number: u64) {
         self.current = Some(link);
         self.number = number;
+        self.expecting_since = None;
         self.standbys.remove(&link);
         self.asked = 0;
         self.spares_deadline = None;

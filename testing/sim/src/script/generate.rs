@@ -92,6 +92,7 @@ impl Script {
             one_adapter: random.chance(50),
             overlaps: random.chance(50),
             standbys: random.chance(50),
+            rescues: random.chance(50),
             datagrams: random.chance(50),
             split_percent: SPLIT_PERCENT,
             lasts: SHORTEST + random.duration(SHORTEST),

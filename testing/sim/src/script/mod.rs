@@ -48,6 +48,8 @@ pub struct Script {
     pub overlaps: bool,
     /// Whether links are held beside the one that carries.
     pub standbys: bool,
+    /// Whether a silent link is left before it is known to be dead.
+    pub rescues: bool,
     /// Whether applications speak over UDP, too.
     pub datagrams: bool,
     /// How often what is written at once travels in two pieces, in percent.
@@ -221,6 +223,9 @@ impl fmt::Display for Script {
         }
         if self.standbys {
             writeln!(formatter, "links stand by")?;
+        }
+        if self.rescues {
+            writeln!(formatter, "silent links are left early")?;
         }
         if self.one_adapter {
             writeln!(formatter, "one adapter for all networks with hooks")?;

@@ -71,6 +71,7 @@ impl Script {
         world.one_adapter = self.one_adapter;
         world.overlaps = self.overlaps;
         world.standbys = self.standbys;
+        world.rescues = self.rescues;
         if self.datagrams {
             world.talk_by_datagrams(TICK);
         }

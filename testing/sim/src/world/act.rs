@@ -543,6 +543,8 @@ impl World {
             | Event::Offered { .. }
             | Event::Lost { .. }
             | Event::Unreachable { .. }
+            | Event::Stalled { .. }
+            | Event::Recovered { .. }
             | Event::StandsBy { .. }
             | Event::StandbyLost { .. }
             | Event::Began { .. }

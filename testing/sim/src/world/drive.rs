@@ -105,8 +105,14 @@ impl World {
             }
             Event::StandbyLost { .. } => self.schedule(self.now + STANDBY_PAUSE, Occurrence::Standby),
             Event::Redirected { number, link } => self.check_order(*number, *link),
-            Event::StandsBy { .. }
-            | Event::Attached { .. }
+            Event::Stalled { .. } => self.rescue(),
+            Event::Recovered { network } => {
+                if self.may_overlap(network.0) {
+                    self.cnapt.go_back(*network, self.now);
+                }
+            }
+            Event::StandsBy { .. } => self.schedule(self.now, Occurrence::Standby),
+            Event::Attached { .. }
             | Event::Offered { .. }
             | Event::SessionLost { .. }
             | Event::Settled { .. }
@@ -157,6 +163,16 @@ impl World {
         };
         let current = self.cnapt.network();
         up(network) && current.is_some_and(|current| up(current.0))
+    }
+
+    /// The traffic leaves a link that is silent for the first network that seems up.
+    fn rescue(&mut self) {
+        let current = self.cnapt.network();
+        let other = (0..self.networks.len())
+            .find(|index| Some(NetworkId(*index)) != current && self.may_overlap(*index));
+        if let Some(other) = other.filter(|_| self.rescues) {
+            self.cnapt.rescue(NetworkId(other), None, self.now);
+        }
     }
 
     /// Links are held beside the one that carries, over every network that may have one; or over none.

@@ -218,6 +218,8 @@ pub struct World {
     pub overlaps: bool,
     /// Whether links are held beside the one that carries.
     pub standbys: bool,
+    /// Whether a silent link is left before it is known to be dead.
+    pub rescues: bool,
     /// Whether the decision task looks for networks by itself.
     pub automatic: bool,
     /// How many networks the decision task has tried since the session last ran.
@@ -281,6 +283,7 @@ impl World {
             one_adapter: false,
             overlaps: false,
             standbys: false,
+            rescues: false,
             automatic: true,
             attempts: 0,
             believed: None,

@@ -26,6 +26,13 @@ impl Cnapt {
         self.order(network, now)
     }
 
+    /// The decision task goes back to a network that is well again: the answer to [`Event::Recovered`].
+    pub fn go_back(&mut self, network: NetworkId, now: Instant) {
+        if self.phase == Phase::Attached && self.network != Some(network) {
+            self.begin_overlapped(network, false, now);
+        }
+    }
+
     fn begin_overlapped(&mut self, to: NetworkId, ordered: bool, now: Instant) {
         self.trail.clear();
         self.streams.start_gap(now);

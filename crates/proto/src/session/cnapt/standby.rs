@@ -46,8 +46,8 @@ impl Cnapt {
 
     /// Holds none over this network any more, unless a switch needs it.
     pub fn release_standby(&mut self, network: NetworkId) {
-        let needed = self.switch.is_some_and(|one| one.to == network || one.from == Some(network));
-        if needed {
+        let by_switch = self.switch.is_some_and(|one| one.to == network || one.from == Some(network));
+        if by_switch || self.rescue_to == Some(network) || self.is_left_by_rescue(network) {
             return;
         }
         self.standby_dials.retain(|_, dial| dial.network != network);
@@ -95,6 +95,7 @@ impl Cnapt {
         };
         self.standbys.insert(control, standby);
         self.attach_link(control, link);
+        self.rescue_by(dial.network, now);
     }
 
     /// HELLO and ATTACH.
@@ -143,11 +144,21 @@ impl Cnapt {
         self.tell_standby_lost(dial.network, now);
     }
 
-    /// The standby is of no use any more.
+    /// A link beside the one that carries is gone. If it is the old one of an overlapped switch, what was under way
+    /// on it may be lost.
     pub(super) fn drop_standby(&mut self, control: ConduitId, how: Close, now: Instant) {
+        if let Some(switch) = &mut self.switch
+            && switch.left == Some(control)
+        {
+            let all = self.streams.unmarked_below(switch.number).next().is_none();
+            switch.complete &= all;
+            switch.left_whole = false;
+        }
         if let Some(network) = self.close_standby(control, how) {
+            self.returning.take_if(|one| one.is_to(network));
             self.tell_standby_lost(network, now);
         }
+        self.check_drained(now);
     }
 
     fn tell_standby_lost(&mut self, network: NetworkId, now: Instant) {

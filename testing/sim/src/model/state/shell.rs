@@ -101,6 +101,8 @@ impl State {
             Event::Attached { .. }
             | Event::Offered { .. }
             | Event::Began { .. }
+            | Event::Stalled { .. }
+            | Event::Recovered { .. }
             | Event::StandsBy { .. }
             | Event::StandbyLost { .. }
             | Event::Settled { .. }
