@@ -152,6 +152,8 @@ pub struct Cnapt {
     rescued: Option<Instant>,
     /// By the network that was left and the one that was gone to.
     holds: BTreeMap<(NetworkId, NetworkId), Hold>,
+    /// Which network the last switch left for which, if it was one.
+    rescued_by: Option<(NetworkId, NetworkId)>,
     returning: Option<Return>,
     next_link: u32,
     /// The highest switch number that was given out.
@@ -194,6 +196,7 @@ impl Cnapt {
             rescue_to: None,
             rescued: None,
             holds: BTreeMap::new(),
+            rescued_by: None,
             returning: None,
             next_link: 1,
             number: 0,
@@ -619,7 +622,7 @@ impl Cnapt {
             Frame::Offered { services } => self.handle_offered(services),
             Frame::Probe { token } => self.push(control, Frame::ProbeReply { token: *token }),
             Frame::ProbeReply { token } => self.handle_probe_reply(*token, now),
-            Frame::Stalled { number } => self.handle_stalled(*number, now),
+            Frame::Stalled { number, lost } => self.handle_stalled(*number, *lost, now),
             Frame::Trail(trail) => {
                 if trail.number == self.settled {
                     self.peer_trail = Some(trail.clone());
@@ -647,16 +650,18 @@ impl Cnapt {
             if let Some(standby) = self.standbys.get_mut(&control) {
                 standby.link.answered(*token, now);
             }
-        } else if let Frame::Stalled { number } = frame {
-            self.handle_stalled(*number, now);
+        } else if let Frame::Stalled { number, lost } = frame {
+            self.handle_stalled(*number, *lost, now);
         }
         Ok(())
     }
 
     /// The SNAPT has lost what carries. If it is in the middle of a switch that it cannot follow, that is ordered anew.
-    fn handle_stalled(&mut self, number: u64, now: Instant) {
+    fn handle_stalled(&mut self, number: u64, lost: bool, now: Instant) {
         match self.switch {
-            Some(switch) if self.phase == Phase::AwaitDrained && number == switch.number => self.order_anew(now),
+            Some(switch) if lost && self.phase == Phase::AwaitDrained && number == switch.number => {
+                self.order_anew(now);
+            }
             None if number == self.settled => self.look_at_link(now),
             Some(_) | None => {}
         }
@@ -665,6 +670,7 @@ impl Cnapt {
     // === The planned switch, step by step ===
 
     fn begin_stepwise(&mut self, to: NetworkId, now: Instant) {
+        self.forget_rescue();
         self.trail.clear();
         self.streams.start_gap(now);
         self.switch = Some(Switch {
@@ -887,6 +893,7 @@ impl Cnapt {
     fn begin_starred(&mut self, to: NetworkId, ordered: bool, now: Instant) {
         let (from, started) = self.lost.unwrap_or((self.network, now));
         let broken_off = self.switch;
+        self.forget_rescue();
         if broken_off.is_none() {
             self.trail.clear();
             if self.lost.is_none() {

@@ -199,8 +199,9 @@ fn put_link_body(out: &mut BytesMut, frame: &Frame) -> u8 {
             put_offered(out, services);
             OFFERED
         }
-        Frame::Stalled { number } => {
+        Frame::Stalled { number, lost } => {
             out.put_u64(*number);
+            out.put_u8(u8::from(*lost));
             STALLED
         }
         _ => put_switch_body(out, frame),
@@ -574,6 +575,7 @@ fn read_link_frame(fields: &mut Fields<'_>) -> Result<Frame, WireError> {
         },
         STALLED => Frame::Stalled {
             number: fields.u64()?,
+            lost: fields.bool()?,
         },
         OFFERED => Frame::Offered {
             services: fields.offered()?,

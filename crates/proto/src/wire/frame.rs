@@ -377,6 +377,8 @@ pub enum Frame {
     Stalled {
         /// The last switch that it knows of.
         number: u64,
+        /// Nothing carries any more, or it cannot follow that switch; else the link is only silent.
+        lost: bool,
     },
     /// A stream begins; its first bytes may follow at once.
     Open {

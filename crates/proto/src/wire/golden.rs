@@ -221,10 +221,14 @@ fn small_control_frames() -> Vec<(Frame, Fields)> {
             vec![("13 000004", "DIAL"), ("00000003", "conduits")],
         ),
         (
-            Frame::Stalled { number: 2 },
+            Frame::Stalled {
+                number: 2,
+                lost: true,
+            },
             vec![
-                ("15 000008", "STALLED"),
+                ("15 000009", "STALLED"),
                 ("0000000000000002", "switch number"),
+                ("01", "lost"),
             ],
         ),
         (
@@ -739,6 +743,7 @@ fn values_that_mean_nothing_are_refused() {
         (SWITCH_STEP2, 40, 3, "state of the old link"),
         (SWITCH_STEP2, 41, 5, "number of links"),
         (SWITCH_UNEXPECTED, 40, 3, "state of the old link"),
+        (STALLED, 8, 2, "flag"),
         (TRAIL, 16, 0xff, "number of steps"),
         (TRAIL, 18, 6, "step"),
         (TRAIL, 19, 35, "step"),

@@ -123,6 +123,8 @@ impl Stage {
             return Ok(());
         }
         world.networks[target].be_at_most(FIRST_ANSWER);
+        // Jitter alone may look like silence, and what a rescue carries over is sent again.
+        world.rescues = false;
         let pace = Duration::from_millis(50);
         let talks = |side| {
             let long = Plan::send(LAST).paced(LAST / 80, pace);

@@ -110,6 +110,7 @@ impl World {
                 if self.may_overlap(network.0) {
                     self.cnapt.go_back(*network, self.now);
                 }
+                self.schedule(self.now, Occurrence::Standby);
             }
             Event::StandsBy { .. } => self.schedule(self.now, Occurrence::Standby),
             Event::Attached { .. }

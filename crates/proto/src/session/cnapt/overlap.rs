@@ -34,6 +34,7 @@ impl Cnapt {
     }
 
     fn begin_overlapped(&mut self, to: NetworkId, ordered: bool, now: Instant) {
+        self.forget_rescue();
         self.trail.clear();
         self.streams.start_gap(now);
         self.switch = Some(Switch {

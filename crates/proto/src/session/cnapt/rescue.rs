@@ -79,6 +79,8 @@ impl Cnapt {
         self.trail.clear();
         self.streams.start_gap(since);
         self.rescued = Some(now);
+        self.rescued_by = self.network.map(|from| (from, to));
+        self.returning = None;
         self.switch = Some(Switch {
             complete: false,
             left: Some(control),
@@ -127,9 +129,11 @@ impl Cnapt {
         if !std::mem::take(&mut standby.link.suspected) {
             return;
         }
-        let from = standby.network;
+        let network = standby.network;
         self.streams.keep_standby(control);
-        let Some(to) = self.switch.map(|switch| switch.to).or(self.network) else {
+        let Some((from, to)) = self.rescued_by.filter(|(from, _)| *from == network) else {
+            let event = Event::StandsBy { network };
+            self.streams.outputs.push_back(Output::Event(event));
             return;
         };
         let first = Hold {
@@ -147,7 +151,8 @@ impl Cnapt {
     /// Whether it is to be seen yet whether this network lives, or the session is to go back there.
     pub(super) fn is_left_by_rescue(&self, network: NetworkId) -> bool {
         let suspected = |one: &Standby| one.network == network && one.link.suspected;
-        self.returning.is_some_and(|one| one.is_to(network)) || self.standbys.values().any(suspected)
+        let left = self.rescued_by.is_some_and(|(from, _)| from == network);
+        left && (self.returning.is_some() || self.standbys.values().any(suspected))
     }
 
     /// When the shell may be told that a network which a rescue left is good again.
@@ -157,24 +162,30 @@ impl Cnapt {
     }
 
     pub(super) fn return_due(&mut self) {
-        let Some(Return { network, .. }) = self.returning.take() else {
+        let Some(Return { network, at }) = self.returning.take() else {
             return;
         };
-        let well = self.standby_on(network).and_then(|control| self.standbys.get(&control));
-        if well.is_some_and(|one| one.link.unanswered_since.is_none()) && self.network != Some(network) {
+        let link = self.standby_on(network).and_then(|control| self.standbys.get(&control));
+        if link.is_some_and(|one| one.link.unanswered_since.is_some()) {
+            let at = at + bound::RETURN_PAUSE;
+            self.returning = Some(Return { network, at });
+        } else if link.is_some() {
             let event = Event::Recovered { network };
             self.streams.outputs.push_back(Output::Event(event));
         }
     }
 
-    /// The SNAPT hears nothing by the link that carries. Whoever hears nothing either believes it.
+    /// A switch begins that is no rescue: what one has left is a network like others.
+    pub(super) const fn forget_rescue(&mut self) {
+        self.rescued_by = None;
+        self.returning = None;
+        self.rescue_to = None;
+    }
+
+    /// The SNAPT hears nothing by the link that carries: it is asked now, if it has not been.
     pub(super) fn look_at_link(&mut self, now: Instant) {
-        let Some((_, link)) = self.link.as_ref().filter(|_| self.phase == Phase::Attached) else {
-            return;
-        };
-        if link.unanswered_since.is_some() {
-            self.suspect();
-        } else {
+        let asked = self.link.as_ref().is_some_and(|(_, link)| link.unanswered_since.is_some());
+        if self.phase == Phase::Attached && !asked {
             self.send_probe(now);
         }
     }

@@ -13,7 +13,8 @@ impl Snapt {
     pub(super) fn overlap(&mut self, control: ConduitId, number: u64, conduits: usize, now: Instant) {
         let current = self.streams.current.filter(|_| self.phase == SnaptPhase::Attached);
         let Some(old) = current.filter(|old| *old != control) else {
-            self.streams.push_frame(control, Frame::Stalled { number });
+            let lost = true;
+            self.streams.push_frame(control, Frame::Stalled { number, lost });
             return;
         };
         self.trail.clear();

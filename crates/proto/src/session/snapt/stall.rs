@@ -19,6 +19,7 @@ impl Snapt {
 
     /// Asks for SWITCH_UNEXPECTED by every link beside the one that carries or did.
     pub(super) fn tell_stalled(&mut self) {
+        let lost = self.phase == SnaptPhase::AwaitUnexpected;
         self.stalled = true;
         let number = self.number;
         let current = self.streams.current;
@@ -27,7 +28,7 @@ impl Snapt {
             |current| self.links_beside(current).collect(),
         );
         for control in beside {
-            self.streams.push_frame(control, Frame::Stalled { number });
+            self.streams.push_frame(control, Frame::Stalled { number, lost });
         }
     }
 
