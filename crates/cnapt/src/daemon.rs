@@ -25,7 +25,7 @@ use handover_relay::{EmulationSockets, Hub, Seldom, Service, Signals, Targets};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use crate::config::{Config, Decision};
+use crate::config::{Config, Cost, Decision};
 use crate::dial::{self, Dialled, Path};
 use crate::history::{Ends, History};
 use crate::networks::Networks;
@@ -212,7 +212,8 @@ impl Daemon {
             return;
         };
         let snapshot = self.watch.snapshot();
-        if let Some(network) = self.networks.choose(only, &snapshot, servers, now()) {
+        let stands_by = |id| self.hub.with(|machine, _| machine.has_standby(id));
+        if let Some(network) = self.networks.choose(only, stands_by, &snapshot, servers, now()) {
             self.hub.with(|machine, now| machine.attach(network, now));
         }
     }
@@ -509,7 +510,10 @@ impl Daemon {
             Event::StandsBy { network } => {
                 info!(network = %self.networks.name(network), "stands by");
                 self.networks.stands_by(network);
+                self.hold_standbys();
             }
+            Event::Stalled { network } => self.rescue(network),
+            Event::Recovered { network } => self.go_back(network),
             Event::StandbyLost { network } => {
                 self.networks.back_off_standby(network, now());
                 if let Some(error) = self.networks.news(network, now()) {
@@ -572,6 +576,35 @@ impl Daemon {
             && self.config.decision != Decision::Single
             && both_up(network)
             && self.current().is_some_and(both_up)
+    }
+
+    /// The link over `network` is silent though something should come by it: away from it, without waiting until it
+    /// is known to be dead, if the decision is ours.
+    fn rescue(&mut self, network: NetworkId) {
+        if self.config.decision != Decision::Automatic || self.suspended {
+            return;
+        }
+        let snapshot = self.watch.snapshot();
+        let stands_by = |id| self.hub.with(|machine, _| machine.has_standby(id));
+        let other = (self.networks.ids())
+            .filter(|id| *id != network && self.networks.opens_by_itself(*id) && self.is_open(*id, &snapshot))
+            .min_by_key(|id| (!stands_by(*id), self.networks.cost(*id)));
+        let Some(other) = other else { return };
+        let budget = rescue_budget(self.networks.cost(other));
+        info!(network = %self.networks.name(network), to = %self.networks.name(other), "nothing comes by it");
+        self.hub
+            .with(|machine, now| machine.rescue(other, budget, now));
+    }
+
+    /// A network that a rescue left is well again.
+    fn go_back(&mut self, network: NetworkId) {
+        let snapshot = self.watch.snapshot();
+        if self.is_free() && self.may_overlap(network, &snapshot) {
+            info!(network = %self.networks.name(network), "well again");
+            self.hub
+                .with(|machine, now| machine.go_back(network, now));
+        }
+        self.hold_standbys();
     }
 
     fn is_open(&self, network: NetworkId, snapshot: &Snapshot) -> bool {
@@ -851,6 +884,16 @@ impl Daemon {
             services: server_services(&self.sockets),
             buffered_bytes: buffered,
         }
+    }
+}
+
+/// How many bytes a rescue may send again over a network, where each is paid for or counts: what interactive
+/// applications have under way. Who moves more waits until the old link is known to be dead.
+const fn rescue_budget(cost: Cost) -> Option<u64> {
+    match cost {
+        Cost::Free => None,
+        Cost::Metered => Some(1024 * 1024),
+        Cost::Expensive => Some(64 * 1024),
     }
 }
 

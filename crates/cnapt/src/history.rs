@@ -68,6 +68,7 @@ impl History {
                 session::Procedure::Stepwise => Procedure::Stepwise,
                 session::Procedure::Starred => Procedure::Starred,
                 session::Procedure::Overlapped => Procedure::Overlapped,
+                session::Procedure::Rescue => Procedure::Rescue,
             },
             from: ends.from,
             to: ends.to,

@@ -424,6 +424,10 @@ impl Networks {
             .is_some_and(|config| config.up.is_none() && config.vpn.is_none())
     }
 
+    pub(crate) fn cost(&self, id: NetworkId) -> Cost {
+        self.config(id).map_or(Cost::Expensive, |config| config.cost)
+    }
+
     /// Whether its `standby`, and by that its `cost`, allow a link to be held here.
     pub(crate) fn wants_standby(&self, id: NetworkId) -> bool {
         let allowed = self.config(id).is_some_and(|config| match config.standby {
@@ -522,10 +526,11 @@ impl Networks {
     }
 
     /// The first usable network that may be tried now, of `only` or of all; one that is closed after those that are
-    /// open; if all fell silent, the one that did first.
+    /// open, and first those on which a link stands by; if all fell silent, the one that did first.
     pub(crate) fn choose(
         &self,
         only: Option<NetworkId>,
+        stands_by: impl Fn(NetworkId) -> bool,
         snapshot: &Snapshot,
         servers: &[SocketAddr],
         now: Instant,
@@ -540,7 +545,7 @@ impl Networks {
             .filter(|(id, server)| self.usable(*id, snapshot, *server).is_ok())
             .min_by_key(|(id, server)| {
                 let closed = self.open(*id, snapshot, *server).is_err();
-                (self.list[id.0].silent_since, closed)
+                (self.list[id.0].silent_since, closed, !stands_by(*id))
             })
             .map(|(id, _)| id)
     }
@@ -675,7 +680,7 @@ mod tests {
     }
 
     fn choose(networks: &Networks) -> Option<NetworkId> {
-        networks.choose(None, &snapshot(), &servers(), NOW)
+        networks.choose(None, |_| false, &snapshot(), &servers(), NOW)
     }
 
     #[test]
@@ -796,7 +801,7 @@ mod tests {
         networks.back_off(NetworkId(0), NOW);
         networks.back_off(NetworkId(1), NOW);
         assert_eq!(choose(&networks), None);
-        let at = |now| networks.choose(None, &snapshot(), &servers(), now);
+        let at = |now| networks.choose(None, |_| false, &snapshot(), &servers(), now);
         assert_eq!(at(NOW + RETRY), Some(NetworkId(1)));
         assert_eq!(at(NOW + REFUSED_RETRY), Some(NetworkId(0)));
     }
@@ -814,7 +819,7 @@ mod tests {
         let mut networks = Networks::new(Vec::new());
         networks.update(&snapshot, &both);
         assert_eq!(networks.names(), "wlan0, wwan0");
-        let first = networks.choose(None, &snapshot, &both, NOW).unwrap();
+        let first = networks.choose(None, |_| false, &snapshot, &both, NOW).unwrap();
         assert_eq!(networks.name(first), "wlan0");
         assert_eq!(networks.server(first, &snapshot, &both), Ok(ipv6));
     }

@@ -17,16 +17,13 @@ impl Snapt {
         Some(since + link.answer_time())
     }
 
-    /// Asks for SWITCH_UNEXPECTED by every link beside the one that carries or did.
+    /// Asks for SWITCH_UNEXPECTED by every link beside the one that carries or was to.
     pub(super) fn tell_stalled(&mut self) {
         let lost = self.phase == SnaptPhase::AwaitUnexpected;
         self.stalled = true;
         let number = self.number;
-        let current = self.streams.current;
-        let beside: Vec<ConduitId> = current.map_or_else(
-            || self.links.iter().filter(|(_, one)| one.link.attached).map(|(id, _)| *id).collect(),
-            |current| self.links_beside(current).collect(),
-        );
+        let carries = self.streams.current.or(self.moving_to);
+        let beside: Vec<ConduitId> = carries.map_or_else(Vec::new, |carries| self.links_beside(carries).collect());
         for control in beside {
             self.streams.push_frame(control, Frame::Stalled { number, lost });
         }
