@@ -17,14 +17,21 @@ pub fn connect(
     target: SocketAddr,
     limit: Duration,
 ) -> Result<TcpStream> {
+    connect_by(Protocol::TCP, namespace, interface, target, limit)
+}
+
+/// As [`connect`], by TCP or Multipath TCP.
+pub fn connect_by(
+    protocol: Protocol,
+    namespace: &Namespace,
+    interface: Option<&str>,
+    target: SocketAddr,
+    limit: Duration,
+) -> Result<TcpStream> {
     let interface = interface.map(str::to_owned);
     namespace
         .run(move || -> io::Result<TcpStream> {
-            let socket = Socket::new(
-                Domain::for_address(target),
-                Type::STREAM,
-                Some(Protocol::TCP),
-            )?;
+            let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(protocol))?;
             if let Some(interface) = &interface {
                 socket.bind_device(Some(interface.as_bytes()))?;
             }
