@@ -2,9 +2,13 @@
 //! the median of their rounds counts. The verdict is the exit status.
 
 mod contender;
+mod gap;
 mod latency;
 mod link;
+mod machine;
+mod selection;
 mod throughput;
+mod ticks;
 
 use anyhow::{Result, ensure};
 
@@ -13,14 +17,16 @@ use crate::handover::Handover;
 use crate::process::Usage;
 use crate::scenario::Lab;
 
+pub use gap::GAP;
 pub use latency::LATENCY;
 pub use link::LINK;
+pub use selection::Selection;
 pub use throughput::THROUGHPUT;
 
 use crate::scenario::Scenario;
 
 /// All of them.
-pub const ALL: &[Scenario] = &[LINK, THROUGHPUT, LATENCY];
+pub const ALL: &[Scenario] = &[LINK, THROUGHPUT, LATENCY, GAP];
 
 /// What the comparison with HAProxy needs.
 const COMPARISON_NEEDS: &[Facility] = &crate::haproxy::NEEDS;

@@ -193,7 +193,9 @@ impl Daemon {
     fn ensure_running(&mut self) -> Result<()> {
         let status = self.program.ended()?;
         if status.and_then(|status| status.code()) == Some(MISUSE) {
-            return Err(Refused(self.program.last_line(START_LIMIT)?).into());
+            let reason = self.program.last_line(START_LIMIT)?;
+            let directory = format!("{}/", self.launch.directory.display());
+            return Err(Refused(reason.replace(&directory, "")).into());
         }
         self.program.ensure_running()
     }
