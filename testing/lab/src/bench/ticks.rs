@@ -57,9 +57,9 @@ impl Ticks {
         })
     }
 
-    /// Waits until those have arrived that are due within `time` from now.
-    pub(super) fn wait_for(&mut self, time: Duration) -> Result<()> {
-        let due = (self.began.elapsed() + time).as_nanos() / TICK.as_nanos();
+    /// Waits until those have arrived that are due at `moment`, which may be to come.
+    pub(super) fn wait_for(&mut self, moment: Instant) -> Result<()> {
+        let due = (moment - self.began).as_nanos() / TICK.as_nanos();
         let Self {
             arrived,
             writer,
@@ -175,7 +175,7 @@ mod tests {
     fn all_ticks_arrive_in_order() -> Result<()> {
         let (client, server) = pair()?;
         let mut ticks = Ticks::start(client, server)?;
-        ticks.wait_for(10 * TICK)?;
+        ticks.wait_for(Instant::now() + 10 * TICK)?;
         assert!(ticks.finish()?.0.len() >= 10);
         Ok(())
     }

@@ -49,10 +49,10 @@ const PLANNED: Duration = Duration::from_millis(10);
 /// The system's event and both daemons' work.
 const LINK_DOWN: Duration = Duration::from_millis(50);
 
-/// STEP and RENEW, there and back, once conduits are there.
+/// SWITCH_UNEXPECTED and RENEW, and what was lost again.
 const LINK_DOWN_STANDBY_RTTS: u32 = 2;
 
-/// Three more for TCP, TLS, and ATTACH.
+/// Three more for the handshakes of TCP and TLS and for ATTACH; QUIC may take two.
 const LINK_DOWN_COLD_RTTS: u32 = 5;
 
 /// Silence that the old path's round trips and jitter do not explain, with the work.
@@ -60,7 +60,7 @@ const SILENT_CUT: Duration = Duration::from_millis(150);
 
 const SILENT_CUT_STANDBY_RTTS: u32 = 1;
 
-/// Three more for TCP, TLS, and ATTACH.
+/// As many more.
 const SILENT_CUT_COLD_RTTS: u32 = 4;
 
 /// Beside Multipath TCP's median of the same run.

@@ -1,6 +1,6 @@
 //! What all runs have shown: one row for each way by which something was lived through.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -162,9 +162,6 @@ impl Row {
     }
 
     fn remarks(&self) -> String {
-        if let Some(reason) = &self.missing {
-            return reason.clone();
-        }
         let procedures = self.procedures.iter().filter(|(name, _)| !name.is_empty());
         let procedures = procedures.map(|(name, count)| format!("{count} x {name}"));
         let repeated = (self.repeated > 0).then(|| format!("{} repeated", self.repeated));
@@ -202,7 +199,16 @@ impl fmt::Display for Table {
                 row.remarks(),
             )?;
         }
-        Ok(())
+        let reasons = self
+            .0
+            .iter()
+            .filter_map(|row| Some((row.way.name(), row.missing.as_ref()?)));
+        let reasons: BTreeSet<_> = reasons.collect();
+        if !reasons.is_empty() {
+            writeln!(f, "\nNot available:\n")?;
+        }
+        let mut reasons = reasons.into_iter();
+        reasons.try_for_each(|(way, reason)| writeln!(f, "- {way}: {reason}"))
     }
 }
 
@@ -212,7 +218,7 @@ impl fmt::Display for Verdict {
             Self::None => "",
             Self::Holds => "holds",
             Self::Missed => "MISSED",
-            Self::NotAvailable => "not available",
+            Self::NotAvailable => "n/a",
         })
     }
 }

@@ -107,14 +107,12 @@ impl Trial {
             });
         }
         way.wait_until_ready(world, busy)?;
-        all.iter_mut()
-            .try_for_each(|ticks| ticks.wait_for(WARM_UP))?;
+        wait_for(&mut all, WARM_UP)?;
         let mut moments = Vec::new();
         for leg in self.event.legs() {
             moments.push((*leg, Instant::now()));
             leg.strike(world, &mut way, self.share)?;
-            all.iter_mut()
-                .try_for_each(|ticks| ticks.wait_for(AFTERMATH))?;
+            wait_for(&mut all, AFTERMATH)?;
         }
         let switches = way.switches()?;
         let arrivals = all
@@ -131,6 +129,12 @@ impl Trial {
             stall: stall.unwrap_or_default(),
         })
     }
+}
+
+/// Until those have arrived everywhere that are due within `time` from now.
+fn wait_for(all: &mut [Ticks], time: Duration) -> Result<()> {
+    let moment = Instant::now() + time;
+    all.iter_mut().try_for_each(|ticks| ticks.wait_for(moment))
 }
 
 /// Each leg's is the longest until the next begins.

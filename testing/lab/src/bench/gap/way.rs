@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -18,7 +18,7 @@ use crate::handover::{Client, Handover, KNOWN_CLIENTS, Service};
 use crate::multipath;
 use crate::scenario::Lab;
 use crate::servers::Manual;
-use crate::sockets::{connect, connect_by};
+use crate::sockets::{connect_all, connect_by};
 use crate::wait::wait_until;
 
 /// A way, before it is taken.
@@ -78,7 +78,10 @@ const NETWORKS: [&str; 2] = [WLAN.name, WWAN.name];
 /// A server that was asked accepts.
 const ACCEPT_LIMIT: Duration = Duration::from_secs(30);
 
-/// No carrier attaches with fewer; the last of a former run's are not taken for a link.
+/// Fewer than may wait at a listener.
+const AT_ONCE: usize = 64;
+
+/// No carrier attaches with fewer, and the kernel's own solicitations are not so many.
 const STANDBY_PACKETS: u64 = 6;
 
 /// Dialling begins with the session.
@@ -176,22 +179,25 @@ fn service(world: &World) -> Service<'static> {
 impl Running {
     /// A connection from end to end: the client application's socket and the server application's.
     pub(super) fn connect(&self, world: &World) -> Result<(TcpStream, TcpStream)> {
-        let client = self.enter(world)?;
-        let server = self.server(world)?.accept(ACCEPT_LIMIT)?;
-        server.set_nodelay(true)?;
-        Ok((client, server))
+        let device = &world.topology.device;
+        let interface = match self {
+            Self::Plain(path) => Some(path.name),
+            Self::Handover { .. } | Self::Multipath { .. } => None,
+        };
+        let (protocol, entrance) = self.entrance(world)?;
+        let client = connect_by(protocol, device, interface, entrance, PATIENCE)?;
+        client.set_read_timeout(Some(PATIENCE))?;
+        client.set_write_timeout(Some(PATIENCE))?;
+        Ok((client, self.server(world)?.accept(ACCEPT_LIMIT)?))
     }
 
     /// As many connections, of which nobody asks which end belongs to which.
     pub(super) fn crowd(&self, world: &World, count: usize) -> Result<Vec<TcpStream>> {
-        /// Fewer than a listener's queue holds.
-        const AT_ONCE: usize = 64;
+        let (device, (protocol, entrance)) = (&world.topology.device, self.entrance(world)?);
         let mut ends = Vec::new();
-        while ends.len() < 2 * count {
-            let batch = AT_ONCE.min(count - ends.len() / 2);
-            for _ in 0..batch {
-                ends.push(self.enter(world)?);
-            }
+        for begin in (0..count).step_by(AT_ONCE) {
+            let batch = AT_ONCE.min(count - begin);
+            ends.extend(connect_all(protocol, device, entrance, PATIENCE, batch)?);
             for _ in 0..batch {
                 ends.push(self.server(world)?.accept(ACCEPT_LIMIT)?);
             }
@@ -251,16 +257,13 @@ impl Running {
             .context("no switches in the status")
     }
 
-    fn enter(&self, world: &World) -> Result<TcpStream> {
-        let (device, target) = (&world.topology.device, self.server(world)?.address());
-        let stream = match self {
-            Self::Handover { .. } => connect(device, None, service(world).entrance(), PATIENCE),
-            Self::Multipath { .. } => connect_by(Protocol::MPTCP, device, None, target, PATIENCE),
-            Self::Plain(path) => connect(device, Some(path.name), target, PATIENCE),
-        }?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(stream)
+    /// Where the client application connects, and by what.
+    fn entrance(&self, world: &World) -> Result<(Protocol, SocketAddr)> {
+        Ok(match self {
+            Self::Handover { .. } => (Protocol::TCP, service(world).entrance()),
+            Self::Multipath { .. } => (Protocol::MPTCP, self.server(world)?.address()),
+            Self::Plain(_) => (Protocol::TCP, self.server(world)?.address()),
+        })
     }
 
     fn server<'a>(&self, world: &'a World) -> Result<&'a Manual> {

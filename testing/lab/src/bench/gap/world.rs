@@ -1,6 +1,6 @@
 //! The networks of the measurement, under each of its conditions.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -12,6 +12,7 @@ use crate::link::Conditions;
 use crate::multipath;
 use crate::servers::Manual;
 use crate::topology::{Medium, SERVER, Topology};
+use crate::wait::wait_until;
 
 /// A network of the device.
 #[derive(Debug, PartialEq)]
@@ -37,6 +38,11 @@ pub(super) const WWAN: Path = Path {
 };
 
 const PATHS: [&Path; 2] = [&WLAN, &WWAN];
+
+/// After so long without a packet only a lost one's repetition may come; a connection that ends has few to lose.
+const QUIET: Duration = Duration::from_millis(200);
+
+const QUIET_LIMIT: Duration = Duration::from_secs(30);
 
 /// What makes a run harder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -142,10 +148,18 @@ impl World {
         })
     }
 
-    /// Both networks as good as they are under this condition.
+    /// Both networks as good as they are under this condition, and nothing of a former run under way on them.
     pub(super) fn begin(&mut self, condition: Condition) -> Result<()> {
         self.condition = condition;
-        self.heal()
+        self.heal()?;
+        let (mut last, mut since) = (None, Instant::now());
+        wait_until("the end of a former run's packets", QUIET_LIMIT, || {
+            let counts = (self.count_packets(&WLAN)?, self.count_packets(&WWAN)?);
+            if last.replace(counts) != Some(counts) {
+                since = Instant::now();
+            }
+            Ok(since.elapsed() >= QUIET)
+        })
     }
 
     /// Ends whatever ails a network.
