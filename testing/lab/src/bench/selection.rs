@@ -19,13 +19,13 @@ pub struct Selection {
     /// Only under this condition (gap)
     #[arg(long = "condition", value_name = "CONDITION")]
     pub(super) conditions: Vec<Condition>,
-    /// Only over this carrier of handover's, beside all others (gap)
+    /// Only over this carrier of handover's, beside all others (gap, connect)
     #[arg(long = "carrier", value_name = "CARRIER")]
     pub(super) carriers: Vec<Carrier>,
-    /// How often each is measured, instead of 10 times (gap)
+    /// How often each is measured, instead of 10 times (gap, connect)
     #[arg(long, value_name = "N")]
     runs: Option<usize>,
-    /// Measure each 3 times only (gap)
+    /// Measure each 3 times only (gap, connect)
     #[arg(long, conflicts_with = "runs")]
     quick: bool,
 }

@@ -39,6 +39,7 @@ pub const GAP: Scenario = Scenario {
 };
 
 fn run(lab: &Lab) -> Result<()> {
+    let machine = machine::describe()?;
     let mut world = World::new()?;
     let mut table = Table::default();
     let (trials, runs) = (trials(lab), lab.selection.runs());
@@ -50,7 +51,7 @@ fn run(lab: &Lab) -> Result<()> {
         }
         lab.note(&format!("run {run} of {runs} is over"));
     }
-    write!(std::io::stdout(), "{}\n\n{table}", machine::describe()?)?;
+    write!(std::io::stdout(), "{machine}\n\n{table}")?;
     let missed = table.count_missed();
     ensure!(missed == 0, "{missed} rows are not as they must be");
     Ok(())

@@ -134,6 +134,11 @@ impl Row {
             && trial.event.legs().contains(&self.leg)
     }
 
+    /// What was not there from the beginning has its reason below the table, and no row.
+    fn was_measured(&self) -> bool {
+        self.missing.is_none() || self.gaps.iter().any(|gaps| !gaps.is_empty())
+    }
+
     fn medians(&self) -> [Option<Duration>; 2] {
         self.gaps.each_ref().map(|gaps| median(&mut gaps.clone()))
     }
@@ -179,7 +184,7 @@ impl fmt::Display for Table {
             "| condition         | event          | way                    | runs  | down, ms median / worst | up, ms median / worst   | at most, ms     | verdict | remarks |
 |-------------------|----------------|------------------------|-------|-------------------------|-------------------------|-----------------|---------|---------|"
         )?;
-        for row in &self.0 {
+        for row in self.0.iter().filter(|row| row.was_measured()) {
             let bounds = self.bounds(row);
             let [(down, down_worst), (up, up_worst)] =
                 [0, 1].map(|way| (row.medians()[way], row.worsts()[way]));
