@@ -32,14 +32,21 @@ enum Command {
     Bench {
         /// What to measure
         names: Vec<String>,
+        #[command(flatten)]
+        selection: bench::Selection,
     },
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::List => list(),
-        Command::Run { names, verbose } => run(scenarios::ALL, &names, verbose),
-        Command::Bench { names } => run(bench::ALL, &names, true),
+        Command::Run { names, verbose } => run(
+            scenarios::ALL,
+            &names,
+            verbose,
+            &bench::Selection::default(),
+        ),
+        Command::Bench { names, selection } => run(bench::ALL, &names, true, &selection),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -65,7 +72,12 @@ fn list() -> Result<()> {
     Ok(())
 }
 
-fn run(all: &'static [Scenario], names: &[String], verbose: bool) -> Result<()> {
+fn run(
+    all: &'static [Scenario],
+    names: &[String],
+    verbose: bool,
+    selection: &bench::Selection,
+) -> Result<()> {
     let chosen = choose(all, names)?;
     let sandboxed = enter_sandbox()?;
     let mut stdout = std::io::stdout().lock();
@@ -77,7 +89,7 @@ fn run(all: &'static [Scenario], names: &[String], verbose: bool) -> Result<()> 
             failed += usize::from(!names.is_empty());
             continue;
         }
-        match scenario.run(sandboxed, verbose) {
+        match scenario.run_selected(sandboxed, verbose, selection.clone()) {
             Ok(()) => writeln!(stdout, "{:<28}  ok", scenario.name)?,
             Err(error) => {
                 failed += 1;

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, anyhow};
 use handover_sandbox::{Entered, enter_user_namespace};
 
 use crate::account;
+use crate::bench::Selection;
 use crate::directory::TemporaryDirectory;
 use crate::facility::Facility;
 use crate::log::Log;
@@ -31,6 +32,8 @@ pub struct Lab {
     pub log: Arc<Log>,
     /// For configuration files, keys and sockets.
     pub directory: TemporaryDirectory,
+    /// What of a measurement is asked for.
+    pub selection: Selection,
 }
 
 impl Lab {
@@ -69,10 +72,21 @@ impl Scenario {
     }
 
     /// Runs it. The error of one that fails ends with the log.
-    pub fn run(&self, _proof: Sandboxed, verbose: bool) -> Result<()> {
+    pub fn run(&self, proof: Sandboxed, verbose: bool) -> Result<()> {
+        self.run_selected(proof, verbose, Selection::default())
+    }
+
+    /// As [`Scenario::run`], of a measurement only what is asked for.
+    pub fn run_selected(
+        &self,
+        _proof: Sandboxed,
+        verbose: bool,
+        selection: Selection,
+    ) -> Result<()> {
         let lab = Lab {
             log: Arc::new(Log::new(verbose)),
             directory: TemporaryDirectory::new()?,
+            selection,
         };
         let result = catch_unwind(AssertUnwindSafe(|| (self.run)(&lab)))
             .unwrap_or_else(|_panic| Err(anyhow!("it panicked: the message is above")))

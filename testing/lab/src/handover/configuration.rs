@@ -37,6 +37,7 @@ pub(super) fn client(client: &Client<'_>, server_key: &str) -> String {
         servers,
         bind,
         networks,
+        network_options,
         services,
         options,
         administrator: _,
@@ -57,6 +58,7 @@ bind = {bind:?}
 [[network]]
 name = \"{network}\"
 interface = \"{network}\"
+{network_options}
 "
         );
     }
