@@ -3,7 +3,7 @@
 use handover_proto::step::{Sequence, Step};
 
 /// Where a procedure is broken off, and how it goes on then. Everything else follows its own order.
-const TURNS: [(Step, Step); 33] = [
+const TURNS: [(Step, Step); 34] = [
     // The old link died, or did not answer in time: on with the starred steps.
     (Step::cnapt(7), Step::cnapt_star(1)),
     (Step::cnapt(11), Step::cnapt_star(1)),
@@ -29,6 +29,8 @@ const TURNS: [(Step, Step); 33] = [
     (Step::cnapt_overlapped(2), Step::cnapt_star(1)),
     (Step::cnapt_overlapped(3), Step::cnapt_star(1)),
     (Step::cnapt_overlapped(7), Step::cnapt_star(17)),
+    // A rescue finds no link: back to the one that was kept.
+    (Step::cnapt_star(16), Step::cnapt_star(1)),
     // The new one died: back.
     (Step::cnapt_overlapped(7), Step::cnapt_star(1)),
     (Step::snapt_overlapped(4), Step::snapt_star(0)),

@@ -14,7 +14,7 @@ const FLOW_PAUSE: Duration = Duration::from_millis(250);
 const FLOW_ARRIVALS: u32 = 16;
 
 /// Nobody wonders earlier: a task waits for the processor, a radio for its slot.
-const LEAST_PATIENCE: Duration = Duration::from_millis(50);
+const LEAST_PATIENCE: Duration = Duration::from_millis(40);
 
 /// One authenticated attachment; its key is the id of its control conduit.
 #[derive(Clone, Debug, Hash)]
@@ -80,7 +80,7 @@ impl Link {
 
     /// When to wonder why nothing comes any more; never, if nothing was flowing.
     pub(crate) fn flow_stops_at(&self) -> Option<Instant> {
-        let longest = LEAST_PATIENCE.max(4 * self.pace);
+        let longest = LEAST_PATIENCE.max(self.pace + self.pace / 2);
         (self.flowing >= FLOW_ARRIVALS).then(|| self.last_heard + longest)
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::conduit::{Conduit, MAX_CONDUITS, Marker};
+use super::conduit::{Conduit, MAX_CONDUITS, Marker, SPARE_PAUSE};
 use super::gap::{FLOWING, GapMeter};
 use super::lane::{Lane, Lanes, ServiceKind};
 use super::receive::Accepted;
@@ -1134,13 +1134,14 @@ impl Streams {
         self.leave_places();
         self.resend_little();
         self.carry_on(link, number);
+        // Not in the moment in which everybody wants to go over: handshakes are work.
+        self.spares_deadline = (self.side == Side::Cnapt).then(|| now + SPARE_PAUSE);
         for kind in ServiceKind::ALL {
             self.give_place(kind, link);
         }
         self.forward(now);
         if self.side == Side::Cnapt {
             self.number_up_to(busy);
-            self.maintain_spares();
         }
     }
 
@@ -1162,7 +1163,7 @@ impl Streams {
     pub(crate) fn resend_little(&mut self) {
         for stream in self.streams.values_mut() {
             if stream.send.unacknowledged() <= RESENT_AT_ONCE {
-                stream.send.rewind();
+                stream.send.send_again();
             }
         }
     }

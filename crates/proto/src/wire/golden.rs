@@ -565,7 +565,7 @@ fn the_table_leaves_no_frame_out() {
         .chain([DATA])
         .collect();
     kinds.sort_unstable();
-    let all: Vec<u8> = (HELLO..=OFFERED).chain(OPEN..=DATAGRAM).collect();
+    let all: Vec<u8> = (HELLO..=STALLED).chain(OPEN..=DATAGRAM).collect();
     assert_eq!(kinds, all);
 }
 
@@ -632,7 +632,7 @@ fn refusal(bytes: &[u8]) -> WireError {
 #[test]
 fn unknown_types_are_refused() {
     for kind in (0..HELLO)
-        .chain(OFFERED + 1..OPEN)
+        .chain(STALLED + 1..OPEN)
         .chain(DATAGRAM + 1..=u8::MAX)
     {
         assert_eq!(refusal(&[kind, 0, 0, 0]), WireError::UnknownFrame(kind));

@@ -143,7 +143,6 @@ impl Cnapt {
         self.streams.flows.lanes.bind(ServiceKind::Client, link);
         self.streams.flows.lanes.carry_on(link, control);
         self.streams.go_over(control, number, now);
-        self.streams.keep_standby(old_control);
         self.mark(Step::cnapt_overlapped(6), now);
         self.streams.mark_conduits(number);
         self.mark(Step::cnapt_overlapped(7), now);

@@ -130,7 +130,6 @@ impl Cnapt {
             return;
         }
         let network = standby.network;
-        self.streams.keep_standby(control);
         let Some((from, to)) = self.rescued_by.filter(|(from, _)| *from == network) else {
             let event = Event::StandsBy { network };
             self.streams.outputs.push_back(Output::Event(event));

@@ -30,8 +30,14 @@ impl Cnapt {
     /// Holds a link over this network beside the one that carries; [`Event::StandbyLost`] if there is none, now
     /// or later. At most [`KEPT_LINKS`], and none before the session's first link.
     pub fn hold_standby(&mut self, network: NetworkId, now: Instant) {
+        if let Some(control) = self.standby_on(network) {
+            if self.standbys.get(&control).is_some_and(|one| one.link.attached) {
+                self.streams.keep_standby(control);
+            }
+            return;
+        }
         let carries = self.link.is_some() && self.network == Some(network);
-        let known = self.has_standby(network) || self.is_dialling_standby(network);
+        let known = self.is_dialling_standby(network);
         let room = self.standbys.len() + self.standby_dials.len() < KEPT_LINKS;
         if carries || known || !room || self.session.is_none() || self.phase == Phase::Refused {
             return;
