@@ -1,0 +1,109 @@
+//! One connection, shared by its streams.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use quinn::Connection;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::{RECEIVE_WINDOW, STREAMS_OF_A_LINK, Stream, code};
+use crate::{CONNECT_TIMEOUT, Conduit, ConnectError};
+
+/// How much of what was written may wait here, on all streams of a connection, while little may be under way: enough
+/// for a sender to sleep in between.
+pub(super) const LEAST_SEND_WINDOW: u64 = 256 * 1024;
+
+/// And at most: 1 Gbit/s at 100 ms, twice. The bytes are those that a stream keeps for its replay anyway.
+const MOST_SEND_WINDOW: u64 = 32 * 1024 * 1024;
+
+/// The bound follows the congestion window in steps of at least an eighth: a change costs the connection a turn.
+const STEP: u64 = 8;
+
+/// A connection and what its streams have to know of each other.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) connection: Connection,
+    pub(super) local: SocketAddr,
+    pub(super) peer: SocketAddr,
+    /// How many conduits there are on this side.
+    conduits: watch::Sender<usize>,
+    send_window: AtomicU64,
+}
+
+impl Shared {
+    pub(super) fn new(connection: Connection, local: SocketAddr) -> Arc<Self> {
+        Arc::new(Self {
+            peer: connection.remote_address(),
+            connection,
+            local,
+            conduits: watch::Sender::new(0),
+            send_window: AtomicU64::new(LEAST_SEND_WINDOW),
+        })
+    }
+
+    pub(super) fn enter(&self) {
+        self.conduits.send_modify(|count| *count += 1);
+    }
+
+    pub(super) fn leave(&self) {
+        self.conduits.send_modify(|count| *count -= 1);
+    }
+
+    /// Waits until only one conduit is left on this side, the one that asks.
+    async fn others_over(&self) {
+        // The sender is this very object's.
+        drop(
+            self.conduits
+                .subscribe()
+                .wait_for(|count| *count <= 1)
+                .await,
+        );
+    }
+
+    /// The session has taken the link in.
+    pub(super) fn admit(&self) {
+        self.connection.set_receive_window(RECEIVE_WINDOW);
+        self.connection
+            .set_max_concurrent_bi_streams(STREAMS_OF_A_LINK);
+    }
+
+    /// Lets as much wait for the network as it can have under way, and as much again: what is behind that could not
+    /// change to another network, and less would not fill the path while some of it is to be sent again.
+    pub(super) fn fit_send_window(&self) {
+        let under_way = self.connection.stats().path.cwnd;
+        let fitting = (2 * under_way).clamp(LEAST_SEND_WINDOW, MOST_SEND_WINDOW);
+        let window = self.send_window.load(Ordering::Relaxed);
+        if fitting.abs_diff(window) > window / STEP {
+            self.send_window.store(fitting, Ordering::Relaxed);
+            self.connection.set_send_window(fitting);
+        }
+    }
+
+    /// Ends the connection in order, behind its other conduits.
+    pub(super) async fn close(&self) {
+        self.others_over().await;
+        self.connection.close(code::DONE, b"");
+    }
+}
+
+/// A connection of a client, on which further conduits of the same link can be opened. To hold it does not hold the
+/// connection: that ends with its first conduit.
+#[derive(Clone, Debug)]
+pub struct Link(pub(super) Arc<Shared>);
+
+impl Link {
+    /// Opens one more conduit.
+    ///
+    /// # Errors
+    ///
+    /// If the connection is over, or the server has allowed no other conduit within [`CONNECT_TIMEOUT`].
+    pub async fn open(&self) -> Result<Conduit, ConnectError> {
+        match timeout(CONNECT_TIMEOUT, self.0.connection.open_bi()).await {
+            Ok(Ok(halves)) => Ok(Conduit::over_quic(Stream::further(&self.0, halves))),
+            Ok(Err(error)) => Err(ConnectError::Broken(super::lost(error))),
+            Err(_) => Err(ConnectError::TimedOut),
+        }
+    }
+}
