@@ -4,19 +4,24 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use quinn::Connection;
+use quinn::{Connection, StreamId};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::turns::Turns;
 use super::{RECEIVE_WINDOW, STREAMS_OF_A_LINK, Stream, code};
 use crate::{CONNECT_TIMEOUT, Conduit, ConnectError};
 
-/// How much of what was written may wait here, on all streams of a connection, while little may be under way: enough
-/// for a sender to sleep in between.
-pub(super) const LEAST_SEND_WINDOW: u64 = 256 * 1024;
+/// How much of what was written may wait here for the network, on all streams of a connection: as much as TCP's sockets
+/// take, enough for a sender to sleep in between.
+const UNSENT_BYTES: u64 = 128 * 1024;
 
-/// And at most: 1 Gbit/s at 100 ms, twice. The bytes are those that a stream keeps for its replay anyway.
-const MOST_SEND_WINDOW: u64 = 32 * 1024 * 1024;
+/// Until the connection has begun.
+pub(super) const FIRST_SEND_WINDOW: u64 = UNSENT_BYTES;
+
+/// With what is under way: no more than the other side takes on one stream, so that none waits for its own reader in the
+/// turn of others. The bytes are those that a stream keeps for its replay anyway.
+const MOST_SEND_WINDOW: u64 = RECEIVE_WINDOW.into_inner();
 
 /// The bound follows the congestion window in steps of at least an eighth: a change costs the connection a turn.
 const STEP: u64 = 8;
@@ -30,6 +35,7 @@ pub(super) struct Shared {
     /// How many conduits there are on this side.
     conduits: watch::Sender<usize>,
     send_window: AtomicU64,
+    pub(super) writers: Turns<StreamId>,
 }
 
 impl Shared {
@@ -39,7 +45,8 @@ impl Shared {
             connection,
             local,
             conduits: watch::Sender::new(0),
-            send_window: AtomicU64::new(LEAST_SEND_WINDOW),
+            send_window: AtomicU64::new(FIRST_SEND_WINDOW),
+            writers: Turns::new(),
         })
     }
 
@@ -69,11 +76,11 @@ impl Shared {
             .set_max_concurrent_bi_streams(STREAMS_OF_A_LINK);
     }
 
-    /// Lets as much wait for the network as it can have under way, and as much again: what is behind that could not
-    /// change to another network, and less would not fill the path while some of it is to be sent again.
+    /// Lets as much be written as can be under way, as much again, which what has arrived behind a hole takes, and
+    /// [`UNSENT_BYTES`]: what waits beyond that could not change to another network.
     pub(super) fn fit_send_window(&self) {
         let under_way = self.connection.stats().path.cwnd;
-        let fitting = (2 * under_way).clamp(LEAST_SEND_WINDOW, MOST_SEND_WINDOW);
+        let fitting = (2 * under_way + UNSENT_BYTES).min(MOST_SEND_WINDOW);
         let window = self.send_window.load(Ordering::Relaxed);
         if fitting.abs_diff(window) > window / STEP {
             self.send_window.store(fitting, Ordering::Relaxed);

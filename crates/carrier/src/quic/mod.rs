@@ -4,11 +4,12 @@
 //! NAT that gives the device another port is left to QUIC. The first stream of a connection is the link's control
 //! channel. When it ends, the connection does, and every other conduit with it.
 //!
-//! Three things that the library does otherwise by itself:
+//! Some things that the library does otherwise by itself:
 //!
 //! - A stream that is dropped is finished, as if all had been said: here it is reset (`stream`).
 //! - What is written waits in the connection's memory, without a bound of use: too little for a long path, or so much
-//!   that it could not change to another network. Here the bound follows the congestion window (`link`).
+//!   that it could not change to another network. Here the bound follows the congestion window (`link`), and streams
+//!   take turns where it is reached (`turns`).
 //! - Every stream that a stranger may open costs memory before the stranger is known. Here it is one, until the session
 //!   has taken the link in ([`crate::Conduit::admit`]).
 
@@ -16,6 +17,7 @@ mod connect;
 mod link;
 mod serve;
 mod stream;
+mod turns;
 
 use std::io;
 use std::time::Duration;
@@ -68,7 +70,7 @@ fn transport() -> TransportConfig {
     config
         .stream_receive_window(RECEIVE_WINDOW)
         .receive_window(RECEIVE_WINDOW)
-        .send_window(link::LEAST_SEND_WINDOW);
+        .send_window(link::FIRST_SEND_WINDOW);
     config
 }
 

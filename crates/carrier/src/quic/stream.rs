@@ -109,7 +109,9 @@ impl Stream {
         chunks: &mut [Bytes],
     ) -> Poll<io::Result<usize>> {
         self.link.fit_send_window();
-        let written = pin!(self.send.write_chunks(chunks)).poll(cx);
+        let (id, send) = (self.send.id(), &mut self.send);
+        let write = |cx: &mut Context<'_>| pin!(send.write_chunks(chunks)).poll(cx);
+        let written = self.link.writers.poll(id, cx, write);
         written.map(|written| Ok(written.map_err(write_failed)?.bytes))
     }
 
@@ -119,7 +121,9 @@ impl Stream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.link.fit_send_window();
-        let written = pin!(self.send.write(bytes)).poll(cx);
+        let (id, send) = (self.send.id(), &mut self.send);
+        let write = |cx: &mut Context<'_>| pin!(send.write(bytes)).poll(cx);
+        let written = self.link.writers.poll(id, cx, write);
         written.map(|written| written.map_err(write_failed))
     }
 
@@ -163,6 +167,7 @@ impl Drop for Stream {
         if !self.ended {
             self.reset();
         }
+        self.link.writers.leave(self.send.id());
         self.link.leave();
     }
 }
