@@ -1,11 +1,11 @@
-//! The task of one conduit: both directions of one TLS connection.
+//! The task of one conduit: both directions of one TLS connection, or of one stream of QUIC.
 //!
 //! Reading never waits for writing, nor writing for reading: each is polled for itself. Nothing ever
 //! stops reading because an application is slow; what its socket does not take waits in its stream,
 //! within the credit.
 
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -22,11 +22,8 @@ use tracing::{debug, warn};
 use crate::hub::{Core, Hub, Session};
 use crate::writer::Writer;
 
-/// The most pieces of one vectored write: frames and payloads of a batch.
-const SLICES: usize = 32;
-
-/// How many TLS records are taken in before the writer has its turn again.
-const READS_IN_A_TURN: usize = 16;
+/// How much is taken in before the writer has its turn again: sixteen TLS records, or two hundred packets of QUIC.
+const TURN_BYTES: usize = 256 * 1024;
 
 /// Why a conduit ended.
 #[derive(Debug, thiserror::Error)]
@@ -192,10 +189,8 @@ impl<S: Session> Task<S> {
     }
 
     fn poll_write_out(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let count = self.out.slices(&mut slices);
-        let writer = Pin::new(&mut self.conduit);
-        let written = ready!(writer.poll_write_vectored(context, &slices[..count]))?;
+        let chunks = self.out.chunks();
+        let written = ready!(self.conduit.poll_write_chunks(context, chunks))?;
         if written == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
@@ -212,7 +207,8 @@ impl<S: Session> Task<S> {
     }
 
     fn poll_take_in(&mut self, context: &mut Context<'_>) -> Poll<Ended> {
-        for _ in 0..READS_IN_A_TURN {
+        let mut turn = 0;
+        while turn < TURN_BYTES {
             let buffer = match ready!(Pin::new(&mut self.conduit).poll_fill_buf(context)) {
                 Ok([]) => return Poll::Ready(Ended::Closed),
                 Ok(buffer) => buffer,
@@ -224,6 +220,10 @@ impl<S: Session> Task<S> {
                 return Poll::Ready(ended);
             }
             Pin::new(&mut self.conduit).consume(taken);
+            turn += taken;
+            if std::mem::take(&mut self.arrivals.attach) {
+                self.conduit.admit();
+            }
             if self.arrivals.bytes >= PIECE_BYTES {
                 self.deliver();
             }
@@ -247,6 +247,8 @@ struct Arrivals {
     /// At most one entry for each read of the turn: neighbours that are the same are one.
     streams: Vec<(StreamId, Arc<Writer>)>,
     bytes: usize,
+    /// The session has taken in the link of which this is the first conduit.
+    attach: bool,
 }
 
 fn take_in<S: Session>(
@@ -261,6 +263,7 @@ fn take_in<S: Session>(
         match item {
             Item::Frame(frame) => {
                 hub.with(|machine, now| machine.handle_frame(id, &frame, now))?;
+                arrivals.attach |= matches!(frame, Frame::Attach(_));
             }
             Item::Data {
                 stream,

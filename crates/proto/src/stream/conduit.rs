@@ -126,6 +126,11 @@ impl Transmit {
         }
     }
 
+    /// What is next, first to last: for a writer that keeps the bytes where they are.
+    pub fn chunks(&self) -> impl Iterator<Item = &Bytes> {
+        self.chunks.iter()
+    }
+
     /// Fills `slices` with what is next, and says how many it filled.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut count = 0;
