@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use handover_lab::scenario::{Scenario, enter_sandbox};
+use handover_lab::scenario::{Carrier, Scenario, enter_sandbox};
 use handover_lab::{bench, scenarios};
 
 /// The laboratory: real kernel, real programs, and networks that fail when told to.
@@ -27,19 +27,29 @@ enum Command {
         /// Show what happens while it happens
         #[arg(long, short)]
         verbose: bool,
+        /// What the clients' links run over, where the scenario does not say it
+        #[arg(long)]
+        carrier: Option<Carrier>,
     },
     /// Run measurements and show their figures, all of them if none is named
     Bench {
         /// What to measure
         names: Vec<String>,
+        /// What the clients' links run over, where the measurement does not say it
+        #[arg(long)]
+        carrier: Option<Carrier>,
     },
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::List => list(),
-        Command::Run { names, verbose } => run(scenarios::ALL, &names, verbose),
-        Command::Bench { names } => run(bench::ALL, &names, true),
+        Command::Run {
+            names,
+            verbose,
+            carrier,
+        } => run(scenarios::ALL, &names, carrier, verbose),
+        Command::Bench { names, carrier } => run(bench::ALL, &names, carrier, true),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -65,7 +75,12 @@ fn list() -> Result<()> {
     Ok(())
 }
 
-fn run(all: &'static [Scenario], names: &[String], verbose: bool) -> Result<()> {
+fn run(
+    all: &'static [Scenario],
+    names: &[String],
+    carrier: Option<Carrier>,
+    verbose: bool,
+) -> Result<()> {
     let chosen = choose(all, names)?;
     let sandboxed = enter_sandbox()?;
     let mut stdout = std::io::stdout().lock();
@@ -77,7 +92,7 @@ fn run(all: &'static [Scenario], names: &[String], verbose: bool) -> Result<()> 
             failed += usize::from(!names.is_empty());
             continue;
         }
-        match scenario.run(sandboxed, verbose) {
+        match scenario.run_over(carrier, sandboxed, verbose) {
             Ok(()) => writeln!(stdout, "{:<28}  ok", scenario.name)?,
             Err(error) => {
                 failed += 1;

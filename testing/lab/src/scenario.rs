@@ -31,9 +31,39 @@ pub struct Lab {
     pub log: Arc<Log>,
     /// For configuration files, keys and sockets.
     pub directory: TemporaryDirectory,
+    /// What the clients' links run over; none: what they choose.
+    pub carrier: Option<Carrier>,
+}
+
+/// What links run over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Carrier {
+    /// TLS over TCP
+    Tls,
+    /// QUIC over UDP
+    Quic,
+}
+
+impl Carrier {
+    /// Its name in the configuration and in the status.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tls => "tls",
+            Self::Quic => "quic",
+        }
+    }
 }
 
 impl Lab {
+    /// The same lab, but that clients' links run over this carrier.
+    pub fn over(&self, carrier: Carrier) -> Result<Self> {
+        Ok(Self {
+            log: Arc::clone(&self.log),
+            directory: TemporaryDirectory::new()?,
+            carrier: Some(carrier),
+        })
+    }
+
     /// Fails if a facility is missing that only a part of the scenario needs.
     pub fn require(&self, facility: Facility) -> Result<()> {
         facility
@@ -69,10 +99,21 @@ impl Scenario {
     }
 
     /// Runs it. The error of one that fails ends with the log.
-    pub fn run(&self, _proof: Sandboxed, verbose: bool) -> Result<()> {
+    pub fn run(&self, proof: Sandboxed, verbose: bool) -> Result<()> {
+        self.run_over(None, proof, verbose)
+    }
+
+    /// As [`Scenario::run`], with clients whose links run over this carrier.
+    pub fn run_over(
+        &self,
+        carrier: Option<Carrier>,
+        _proof: Sandboxed,
+        verbose: bool,
+    ) -> Result<()> {
         let lab = Lab {
             log: Arc::new(Log::new(verbose)),
             directory: TemporaryDirectory::new()?,
+            carrier,
         };
         let result = catch_unwind(AssertUnwindSafe(|| (self.run)(&lab)))
             .unwrap_or_else(|_panic| Err(anyhow!("it panicked: the message is above")))
