@@ -142,6 +142,41 @@ impl Conduit {
         }
     }
 
+    /// Whether datagrams go beside the conduit's bytes: by [`Self::poll_send_datagram`], and not in them.
+    #[must_use]
+    pub const fn has_datagrams(&self) -> bool {
+        matches!(self.0, Pipe::Quic(_))
+    }
+
+    /// Takes a datagram, once there is room for it. It arrives at most once, maybe late, maybe never. The datagrams of a
+    /// link are one conduit's business at a time. Over TLS there is never room.
+    pub fn poll_send_datagram(
+        &mut self,
+        cx: &mut Context<'_>,
+        datagram: &Bytes,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.0 {
+            Pipe::Tls(_) => Poll::Pending,
+            Pipe::Quic(stream) => stream.poll_send_datagram(cx, datagram),
+        }
+    }
+
+    /// Waits until every datagram has left, so that nothing that is written from now on overtakes one.
+    pub fn poll_datagrams_sent(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.0 {
+            Pipe::Tls(_) => Poll::Ready(()),
+            Pipe::Quic(stream) => stream.poll_datagrams_sent(cx),
+        }
+    }
+
+    /// The next datagram that has come. Over TLS none comes.
+    pub fn poll_receive_datagram(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        match &mut self.0 {
+            Pipe::Tls(_) => Poll::Pending,
+            Pipe::Quic(stream) => stream.poll_receive_datagram(cx),
+        }
+    }
+
     /// Ends the conduit at once: this side forgets what it has not delivered, and the other side
     /// sees a reset if the network still carries one. Over QUIC the first conduit of a link ends all of them.
     pub fn reset(self) {

@@ -18,7 +18,8 @@ use handover_carrier::{
     Link, PrivateKey, PublicKey, QuicListener, TurnedAway, key_was_refused,
 };
 use tokio::io::{
-    AsyncBufReadExt as _, AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf,
+    AsyncBufRead as _, AsyncBufReadExt as _, AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _,
+    ReadBuf,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
@@ -260,6 +261,74 @@ async fn exchange(conduit: &RefCell<Conduit>, bytes: &[u8], expected: usize) -> 
     };
     let ((), received) = tokio::join!(send, receive);
     received
+}
+
+#[tokio::test]
+async fn datagrams_of_every_size_arrive_before_what_is_written_behind_them() {
+    let mut pair = Pair::new();
+    let (mut client, _, mut server) = pair.link().await;
+    server.admit();
+    server.read_exact(&mut [0; HELLO.len()]).await.unwrap();
+    let sizes = [1, 1_000, 1_150, 1_500, 66_000];
+    let sent: Vec<Bytes> = (0..100)
+        .map(|n| {
+            let mut datagram = pattern(sizes[n % sizes.len()]);
+            datagram[0] = n as u8;
+            Bytes::from(datagram)
+        })
+        .collect();
+    let send = async {
+        for datagram in &sent {
+            poll_fn(|cx| client.poll_send_datagram(cx, datagram))
+                .await
+                .unwrap();
+        }
+        poll_fn(|cx| client.poll_datagrams_sent(cx)).await;
+        client.write_all(b"!").await.unwrap();
+    };
+    let mut arrived = Vec::new();
+    let receive = poll_fn(|cx| {
+        let behind = Pin::new(&mut server).poll_fill_buf(cx).is_ready();
+        while let Poll::Ready(datagram) = server.poll_receive_datagram(cx) {
+            arrived.push(datagram.unwrap());
+        }
+        if behind {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    });
+    tokio::join!(send, receive);
+    arrived.sort_by_key(|datagram| datagram[0]);
+    let sizes: Vec<_> = arrived.iter().map(Bytes::len).collect();
+    assert!(arrived == sent, "{} arrived: {sizes:?}", arrived.len());
+}
+
+#[tokio::test]
+async fn a_large_datagram_that_is_given_up_does_not_arrive_in_part() {
+    let mut pair = Pair::new();
+    let (client, link, mut server) = pair.link().await;
+    server.admit();
+    let mut further = link.open().await.unwrap();
+    further.write_all(HELLO).await.unwrap();
+    let (_arrived, _) = pair.arrived().await;
+    let large = Bytes::from(pattern(66_000));
+    let sending = poll_fn(|cx| further.poll_send_datagram(cx, &large));
+    sending.await.unwrap();
+    drop(further);
+    let mut after = link.open().await.unwrap();
+    let small = Bytes::from_static(b"small");
+    poll_fn(|cx| after.poll_send_datagram(cx, &small))
+        .await
+        .unwrap();
+    let received = poll_fn(|cx| server.poll_receive_datagram(cx))
+        .await
+        .unwrap();
+    assert_eq!(received, small);
+    drop(client);
+    poll_fn(|cx| server.poll_receive_datagram(cx))
+        .await
+        .unwrap_err();
 }
 
 const HELLO: &[u8] = b"hello";

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use handover_carrier::Conduit;
 use handover_proto::session::Close;
 use handover_proto::stream::{Accepted, PIECE_BYTES, PeerMisbehaved, Transmit};
-use handover_proto::wire::{Decoder, Frame, Hello, Item, WireError};
+use handover_proto::wire::{Decoder, Frame, Hello, Item, Purpose, WireError};
 use handover_proto::{ConduitId, Instant, StreamId};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
 use tracing::{debug, warn};
@@ -92,11 +92,15 @@ impl<S: Session> Hub<S> {
         let task = Task {
             hub: Arc::clone(self),
             id,
-            conduit,
             decoder: Decoder::default(),
-            out: Transmit::default(),
+            out: match conduit.has_datagrams() {
+                true => Transmit::with_datagrams_apart(),
+                false => Transmit::default(),
+            },
+            conduit,
             flushed: true,
             arrivals: Arrivals::default(),
+            for_datagrams: false,
         };
         self.spawn(task.run());
     }
@@ -110,6 +114,8 @@ struct Task<S> {
     out: Transmit,
     flushed: bool,
     arrivals: Arrivals,
+    /// The link's datagrams come by this conduit's carrier, beside its bytes.
+    for_datagrams: bool,
 }
 
 impl<S: Session> Task<S> {
@@ -136,6 +142,7 @@ impl<S: Session> Task<S> {
             while !self.out.is_empty() {
                 poll_fn(|context| self.poll_write_out(context)).await?;
             }
+            poll_fn(|context| self.conduit.poll_datagrams_sent(context)).await;
             self.conduit.write_all(&rest).await?;
             self.conduit.flush().await
         };
@@ -149,6 +156,8 @@ impl<S: Session> Task<S> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(Close, Bytes), Ended>> {
         let id = self.id;
         let (close, held) = self.hub.with_core(|core, _| {
+            let streams = core.machine.streams_mut();
+            self.for_datagrams = self.conduit.has_datagrams() && streams.is_for_datagrams(id);
             (
                 core.attend_conduit(id, context.waker()),
                 core.machine.is_held(id),
@@ -189,6 +198,15 @@ impl<S: Session> Task<S> {
     }
 
     fn poll_write_out(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(datagram) = self.out.datagram() {
+            ready!(self.conduit.poll_send_datagram(context, datagram))?;
+            self.out.datagram_sent();
+        }
+        if self.out.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        // The marker comes behind every datagram.
+        ready!(self.conduit.poll_datagrams_sent(context));
         let chunks = self.out.chunks();
         let written = ready!(self.conduit.poll_write_chunks(context, chunks))?;
         if written == 0 {
@@ -209,6 +227,18 @@ impl<S: Session> Task<S> {
     fn poll_take_in(&mut self, context: &mut Context<'_>) -> Poll<Ended> {
         let mut turn = 0;
         while turn < TURN_BYTES {
+            // What has come before the marker has come before it: so the bytes are waited for first, and taken last.
+            let ready = Pin::new(&mut self.conduit)
+                .poll_fill_buf(context)
+                .is_ready();
+            if self.for_datagrams
+                && let Err(misbehaved) = self.take_datagrams(context)
+            {
+                return Poll::Ready(misbehaved.into());
+            }
+            if !ready {
+                return Poll::Pending;
+            }
             let buffer = match ready!(Pin::new(&mut self.conduit).poll_fill_buf(context)) {
                 Ok([]) => return Poll::Ready(Ended::Closed),
                 Ok(buffer) => buffer,
@@ -224,12 +254,32 @@ impl<S: Session> Task<S> {
             if std::mem::take(&mut self.arrivals.attach) {
                 self.conduit.admit();
             }
+            if std::mem::take(&mut self.arrivals.for_datagrams) {
+                self.for_datagrams = self.conduit.has_datagrams();
+            }
             if self.arrivals.bytes >= PIECE_BYTES {
                 self.deliver();
             }
         }
         context.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Takes in the datagrams that are there. If the carrier has failed, the conduit's bytes will tell.
+    fn take_datagrams(&mut self, context: &mut Context<'_>) -> Result<(), PeerMisbehaved> {
+        let id = self.id;
+        while let Poll::Ready(Ok(datagram)) = self.conduit.poll_receive_datagram(context) {
+            self.hub.with(|machine, now| machine.heard(id, now));
+            match Decoder::default().next(&mut &datagram[..]) {
+                Ok(Some(Item::Frame(frame @ Frame::Datagram(_)))) => {
+                    self.hub
+                        .with(|machine, now| machine.handle_frame(id, &frame, now))?;
+                }
+                // Whatever it is, the next one may be better.
+                Ok(_) | Err(_) => debug!(conduit = id.0, "a datagram that is none of the protocol"),
+            }
+        }
+        Ok(())
     }
 
     /// Gives the applications what came for them.
@@ -249,6 +299,8 @@ struct Arrivals {
     bytes: usize,
     /// The session has taken in the link of which this is the first conduit.
     attach: bool,
+    /// The conduit is for datagrams from now on.
+    for_datagrams: bool,
 }
 
 fn take_in<S: Session>(
@@ -264,6 +316,7 @@ fn take_in<S: Session>(
             Item::Frame(frame) => {
                 hub.with(|machine, now| machine.handle_frame(id, &frame, now))?;
                 arrivals.attach |= matches!(frame, Frame::Attach(_));
+                arrivals.for_datagrams |= is_use_for_datagrams(&frame);
             }
             Item::Data {
                 stream,
@@ -275,6 +328,16 @@ fn take_in<S: Session>(
         }
     }
     Ok(())
+}
+
+const fn is_use_for_datagrams(frame: &Frame) -> bool {
+    matches!(
+        frame,
+        Frame::Use {
+            purpose: Purpose::Datagrams,
+            ..
+        }
+    )
 }
 
 impl<S: Session> Core<S> {

@@ -8,6 +8,7 @@ use quinn::{Connection, StreamId};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::datagrams::LARGE_AT_ONCE;
 use super::turns::Turns;
 use super::{RECEIVE_WINDOW, STREAMS_OF_A_LINK, Stream, code};
 use crate::{CONNECT_TIMEOUT, Conduit, ConnectError};
@@ -36,12 +37,15 @@ pub(super) struct Shared {
     conduits: watch::Sender<usize>,
     send_window: AtomicU64,
     pub(super) writers: Turns<StreamId>,
+    /// What the library says there is while no datagram waits to be sent.
+    pub(super) datagram_room: usize,
 }
 
 impl Shared {
     pub(super) fn new(connection: Connection, local: SocketAddr) -> Arc<Self> {
         Arc::new(Self {
             peer: connection.remote_address(),
+            datagram_room: connection.datagram_send_buffer_space(),
             connection,
             local,
             conduits: watch::Sender::new(0),
@@ -74,6 +78,8 @@ impl Shared {
         self.connection.set_receive_window(RECEIVE_WINDOW);
         self.connection
             .set_max_concurrent_bi_streams(STREAMS_OF_A_LINK);
+        self.connection
+            .set_max_concurrent_uni_streams(LARGE_AT_ONCE);
     }
 
     /// Lets as much be written as can be under way, as much again, which what has arrived behind a hole takes, and

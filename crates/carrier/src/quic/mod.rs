@@ -6,7 +6,7 @@
 //!
 //! Some things that the library does otherwise by itself:
 //!
-//! - A stream that is dropped is finished, as if all had been said: here it is reset (`stream`).
+//! - A stream that is dropped is finished, as if all had been said: here it is reset (`sender`).
 //! - What is written waits in the connection's memory, without a bound of use: too little for a long path, or so much
 //!   that it could not change to another network. Here the bound follows the congestion window (`link`), and streams
 //!   take turns where it is reached (`turns`).
@@ -14,7 +14,9 @@
 //!   has taken the link in ([`crate::Conduit::admit`]).
 
 mod connect;
+mod datagrams;
 mod link;
+mod sender;
 mod serve;
 mod stream;
 mod turns;
@@ -70,6 +72,8 @@ fn transport() -> TransportConfig {
     config
         .stream_receive_window(RECEIVE_WINDOW)
         .receive_window(RECEIVE_WINDOW)
+        .datagram_receive_buffer_size(Some(datagrams::RECEIVE_BUFFER_BYTES))
+        .datagram_send_buffer_size(datagrams::SEND_BUFFER_BYTES)
         .send_window(link::FIRST_SEND_WINDOW);
     config
 }
@@ -82,7 +86,7 @@ fn client_transport(keepalive: Duration) -> TransportConfig {
         .keep_alive_interval(Some(keepalive))
         .max_idle_timeout(Some(idle(keepalive.saturating_mul(KEEPALIVES_MISSED))))
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
-        .max_concurrent_uni_streams(VarInt::from_u32(0));
+        .max_concurrent_uni_streams(datagrams::LARGE_AT_ONCE);
     config
 }
 

@@ -8,35 +8,36 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
-use quinn::{ReadError, RecvStream, SendStream, StoppedError, WriteError};
+use quinn::{ReadError, RecvStream, SendStream};
 
+use super::datagrams::Datagrams;
 use super::link::Shared;
+use super::sender::Sender;
 use super::{code, lost};
 
 /// How many packets' bytes are taken in at once, under one lock of the connection.
 const CHUNKS: usize = 32;
 
-/// The control channel is served before all others: it asks whether the link lives, and acknowledges ends.
-const CONTROL_PRIORITY: i32 = 1;
-
 /// A stream that is reset when it is dropped, unless it has ended in order.
 #[derive(Debug)]
 pub(crate) struct Stream {
     link: Arc<Shared>,
-    send: SendStream,
+    sender: Sender,
     receive: RecvStream,
     is_control: bool,
     /// What has come and is not consumed.
     arrived: VecDeque<Bytes>,
+    /// Made when it is first asked for.
+    datagrams: Option<Box<Datagrams>>,
     ended: bool,
 }
 
 impl Stream {
-    /// The first one of a connection, which ends it.
+    /// The first one of a connection, which ends it. It asks whether the link lives, and acknowledges ends: so it is
+    /// served before the others.
     pub(super) fn control(link: &Arc<Shared>, halves: (SendStream, RecvStream)) -> Self {
         let stream = Self::new(link, halves, true);
-        // Fails on a stream that is over: then it has no bytes to send either.
-        drop(stream.send.set_priority(CONTROL_PRIORITY));
+        stream.sender.prefer();
         stream
     }
 
@@ -52,10 +53,11 @@ impl Stream {
         link.enter();
         Self {
             link: Arc::clone(link),
-            send,
+            sender: Sender::new(Arc::clone(link), send),
             receive,
             is_control,
             arrived: VecDeque::new(),
+            datagrams: None,
             ended: false,
         }
     }
@@ -102,17 +104,12 @@ impl Stream {
         }
     }
 
-    /// Takes some of the bytes, without a copy.
     pub(crate) fn poll_write_chunks(
         &mut self,
         cx: &mut Context<'_>,
         chunks: &mut [Bytes],
     ) -> Poll<io::Result<usize>> {
-        self.link.fit_send_window();
-        let (id, send) = (self.send.id(), &mut self.send);
-        let write = |cx: &mut Context<'_>| pin!(send.write_chunks(chunks)).poll(cx);
-        let written = self.link.writers.poll(id, cx, write);
-        written.map(|written| Ok(written.map_err(write_failed)?.bytes))
+        self.sender.poll_write_chunks(cx, chunks)
     }
 
     pub(crate) fn poll_write(
@@ -120,28 +117,16 @@ impl Stream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.link.fit_send_window();
-        let (id, send) = (self.send.id(), &mut self.send);
-        let write = |cx: &mut Context<'_>| pin!(send.write(bytes)).poll(cx);
-        let written = self.link.writers.poll(id, cx, write);
-        written.map(|written| written.map_err(write_failed))
+        self.sender.poll_write(cx, bytes)
     }
 
-    /// Says that nothing more comes.
     pub(crate) fn shutdown(&mut self) -> io::Result<()> {
-        self.send.finish().map_err(io::Error::from)
+        self.sender.shutdown()
     }
 
-    /// The other side has read to the end, as this one has. Waits until it also knows that it has.
+    /// The other side has said its last word, as this one has. Waits until it has this side's too.
     pub(crate) async fn finish(&mut self) -> io::Result<()> {
-        match self.send.stopped().await {
-            Ok(None) => {}
-            Ok(Some(_)) => return Err(io::ErrorKind::ConnectionReset.into()),
-            // What ended the connection has come behind the other side's end.
-            Err(StoppedError::ConnectionLost(error)) if is_done(&error) => {}
-            Err(StoppedError::ConnectionLost(error)) => return Err(lost(error)),
-            Err(error @ StoppedError::ZeroRttRejected) => return Err(io::Error::other(error)),
-        }
+        self.sender.arrived().await?;
         if self.is_control {
             self.link.close().await;
         }
@@ -154,11 +139,37 @@ impl Stream {
         self.ended = true;
         if self.is_control {
             self.link.connection.close(code::RESET, b"");
-            return;
         }
-        // Either fails on a direction that is over.
-        drop(self.send.reset(code::RESET));
+        // The sender resets itself. Fails if the other side has ended.
         drop(self.receive.stop(code::RESET));
+    }
+
+    pub(crate) fn poll_send_datagram(
+        &mut self,
+        cx: &mut Context<'_>,
+        datagram: &Bytes,
+    ) -> Poll<io::Result<()>> {
+        self.datagrams().poll_send(cx, datagram)
+    }
+
+    pub(crate) fn poll_datagrams_sent(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.datagrams {
+            Some(datagrams) => datagrams.poll_sent(cx),
+            None => Poll::Ready(()),
+        }
+    }
+
+    pub(crate) fn poll_receive_datagram(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Bytes>> {
+        self.datagrams().poll_receive(cx)
+    }
+
+    fn datagrams(&mut self) -> &mut Datagrams {
+        let link = &self.link;
+        self.datagrams
+            .get_or_insert_with(|| Box::new(Datagrams::new(Arc::clone(link))))
     }
 }
 
@@ -167,13 +178,8 @@ impl Drop for Stream {
         if !self.ended {
             self.reset();
         }
-        self.link.writers.leave(self.send.id());
         self.link.leave();
     }
-}
-
-fn is_done(error: &quinn::ConnectionError) -> bool {
-    matches!(error, quinn::ConnectionError::ApplicationClosed(close) if close.error_code == code::DONE)
 }
 
 fn read_failed(error: ReadError) -> io::Error {
@@ -183,14 +189,5 @@ fn read_failed(error: ReadError) -> io::Error {
         | ReadError::ClosedStream
         | ReadError::IllegalOrderedRead
         | ReadError::ZeroRttRejected => error.into(),
-    }
-}
-
-fn write_failed(error: WriteError) -> io::Error {
-    match error {
-        WriteError::ConnectionLost(error) => lost(error),
-        WriteError::Stopped(_) | WriteError::ClosedStream | WriteError::ZeroRttRejected => {
-            error.into()
-        }
     }
 }

@@ -19,7 +19,7 @@ use super::table::Streams;
 use crate::bug::Bug;
 use crate::session::{Close, Output, bound};
 use crate::wire::{
-    DATA_HEADER_BYTES, DATA_PAYLOAD_BYTES, Frame, Purpose, encode, encode_data_header,
+    DATA_HEADER_BYTES, DATA_PAYLOAD_BYTES, Datagram, Frame, Purpose, encode, encode_data_header,
 };
 use crate::{ConduitId, Instant, Side, StreamId};
 
@@ -102,10 +102,42 @@ impl Conduit {
 pub struct Transmit {
     chunks: VecDeque<Bytes>,
     frames: BytesMut,
+    /// Frames that the carrier sends beside the others, where it can.
+    datagrams: Option<VecDeque<Bytes>>,
     remaining: usize,
 }
 
 impl Transmit {
+    /// For a carrier that sends datagrams by themselves.
+    pub fn with_datagrams_apart() -> Self {
+        Self {
+            datagrams: Some(VecDeque::new()),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn push_datagram(&mut self, datagram: Datagram) {
+        let frame = Frame::Datagram(datagram);
+        let Some(datagrams) = &mut self.datagrams else {
+            return self.push_frame(&frame);
+        };
+        let mut encoded = BytesMut::new();
+        encode(&mut encoded, &frame);
+        self.remaining += encoded.len();
+        datagrams.push_back(encoded.freeze());
+    }
+
+    /// The next datagram to be sent by itself.
+    pub fn datagram(&self) -> Option<&Bytes> {
+        self.datagrams.as_ref()?.front()
+    }
+
+    /// [`Self::datagram`] went out.
+    pub fn datagram_sent(&mut self) {
+        let sent = self.datagrams.as_mut().and_then(VecDeque::pop_front);
+        self.remaining -= sent.map_or(0, |datagram| datagram.len());
+    }
+
     pub(crate) fn push_frame(&mut self, frame: &Frame) {
         let before = self.frames.len();
         encode(&mut self.frames, frame);
