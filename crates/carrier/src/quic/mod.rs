@@ -22,8 +22,10 @@ mod stream;
 mod turns;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
+use quinn::congestion::BbrConfig;
 use quinn::{
     ConnectionClose, ConnectionError, IdleTimeout, TransportConfig, TransportErrorCode, VarInt,
 };
@@ -67,6 +69,9 @@ const KEEPALIVES_MISSED: u32 = 3;
 const LONGEST_IDLE: Duration = Duration::from_secs(3 * 60 * 60);
 
 /// What holds for either side.
+///
+/// BBR, since networks that a device roams through lose packets by themselves, and CUBIC takes each for a full queue:
+/// 6.5 Mbit/s of 200 where BBR has 185, with 1 % lost at 20 ms (`bench lossy`).
 fn transport() -> TransportConfig {
     let mut config = TransportConfig::default();
     config
@@ -74,6 +79,7 @@ fn transport() -> TransportConfig {
         .receive_window(RECEIVE_WINDOW)
         .datagram_receive_buffer_size(Some(datagrams::RECEIVE_BUFFER_BYTES))
         .datagram_send_buffer_size(datagrams::SEND_BUFFER_BYTES)
+        .congestion_controller_factory(Arc::new(BbrConfig::default()))
         .send_window(link::FIRST_SEND_WINDOW);
     config
 }

@@ -668,3 +668,38 @@ fn push_state(stream: &mut Stream, conduit: ConduitId, out: &mut Transmit) {
         out.push_frame(&Frame::Stop { stream: id, code });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use super::*;
+    use crate::FlowId;
+    use crate::wire::{Decoder, Item, Request};
+
+    #[test]
+    fn datagrams_apart_are_not_among_the_bytes_of_the_conduit() {
+        let datagram = Datagram {
+            flow: FlowId(2),
+            sequence: 7,
+            request: Request {
+                service: "answers".into(),
+                port: 7000,
+                origin: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
+            },
+            payload: Bytes::from_static(b"question"),
+        };
+        let mut out = Transmit::with_datagrams_apart();
+        out.push_datagram(datagram.clone());
+        out.push_frame(&Frame::LastMessageBeforeRedirection);
+        out.seal();
+        let chunks: usize = out.chunks().map(Bytes::len).sum();
+        out.advance(chunks);
+        assert!(!out.is_empty(), "the datagram waits");
+        let apart = out.datagram().cloned().unwrap_or_default();
+        let frame = Decoder::default().next(&mut &apart[..]);
+        assert_eq!(frame, Ok(Some(Item::Frame(Frame::Datagram(datagram)))));
+        out.datagram_sent();
+        assert!(out.is_empty() && out.datagram().is_none());
+    }
+}

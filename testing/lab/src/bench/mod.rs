@@ -4,6 +4,7 @@
 mod contender;
 mod latency;
 mod link;
+mod lossy;
 mod throughput;
 
 use anyhow::{Result, ensure};
@@ -15,12 +16,13 @@ use crate::scenario::Lab;
 
 pub use latency::LATENCY;
 pub use link::LINK;
+pub use lossy::LOSSY;
 pub use throughput::THROUGHPUT;
 
 use crate::scenario::Scenario;
 
 /// All of them.
-pub const ALL: &[Scenario] = &[LINK, THROUGHPUT, LATENCY];
+pub const ALL: &[Scenario] = &[LINK, THROUGHPUT, LATENCY, LOSSY];
 
 /// What the comparison with HAProxy needs.
 const COMPARISON_NEEDS: &[Facility] = &crate::haproxy::NEEDS;
