@@ -1,42 +1,36 @@
 //! The server's side: from an accepted TCP connection to a conduit of a known client.
 //!
 //! [`serve`] is the accept loop. It only accepts: every handshake runs in a task of its own,
-//! bounded in time by [`HANDSHAKE_TIMEOUT`] and in number by [`HANDSHAKES_AT_ONCE`]; who has to go
-//! when all places are taken is said in `crowd`. No failure of one connection ends the loop, and a
-//! shortage of descriptors frees some and pauses instead of spinning.
+//! bounded in time by [`HANDSHAKE_TIMEOUT`] and in number by `handshakes`. No failure of one
+//! connection ends the loop, and a shortage of descriptors frees some and pauses instead of spinning.
+//! Clients that come by QUIC have their own loop, in `quic`.
 
-use std::collections::HashMap;
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::{TlsAcceptor, TlsStream};
 use tracing::{debug, warn};
 
 use crate::conduit::{BUFFER_BYTES, read_ahead};
-use crate::crowd::Crowd;
+use crate::handshakes::Handshakes;
+use crate::tls::ServerTls;
 use crate::turned_away::{Doorkeeper, SAID_EVERY};
 use crate::{AllowedKeys, Conduit, PrivateKey, PublicKey, SetUpError, TurnedAway, socket, tls};
 
 /// How long one handshake may take: as long as the client tries ([`crate::CONNECT_TIMEOUT`]).
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// How many handshakes may be unfinished at once. Each costs a descriptor and some 20 KiB, so this
-/// is about 10 MiB; and only a flood of more than a thousand strangers a second could displace a
-/// client that needs half a second.
-pub const HANDSHAKES_AT_ONCE: usize = 512;
-
 /// Lets in the clients of a live list.
 #[derive(Clone)]
 pub struct Acceptor {
     tls: TlsAcceptor,
-    allowed: AllowedKeys,
-    doorkeeper: Arc<Doorkeeper>,
+    pub(crate) quic: Arc<ServerTls>,
+    pub(crate) allowed: AllowedKeys,
+    pub(crate) doorkeeper: Arc<Doorkeeper>,
 }
 
 impl Acceptor {
@@ -46,15 +40,16 @@ impl Acceptor {
     ///
     /// If the TLS library refuses to start.
     pub fn new(key: &PrivateKey, allowed: AllowedKeys) -> Result<Self, SetUpError> {
-        let config = tls::server_config(key, allowed.clone())?;
+        let tls = ServerTls::new(key, allowed.clone());
         Ok(Self {
-            tls: TlsAcceptor::from(Arc::new(config)),
+            tls: TlsAcceptor::from(Arc::new(tls.over_tcp()?)),
+            quic: Arc::new(tls),
             allowed,
             doorkeeper: Arc::default(),
         })
     }
 
-    /// How many connections [`serve`] has turned away, of all that share this acceptor.
+    /// How many connections have been turned away at all doors that share this acceptor.
     #[must_use]
     pub fn turned_away(&self) -> TurnedAway {
         self.doorkeeper.total()
@@ -87,7 +82,7 @@ impl Acceptor {
         if !self.allowed.contains(&key) {
             return Err(AcceptError::UnknownKey(key));
         }
-        let conduit = Conduit::new(TlsStream::Server(stream)).map_err(AcceptError::Broken)?;
+        let conduit = Conduit::over_tls(TlsStream::Server(stream)).map_err(AcceptError::Broken)?;
         Ok((conduit, key))
     }
 }
@@ -138,12 +133,15 @@ pub async fn serve<H>(listener: TcpListener, acceptor: Arc<Acceptor>, handler: H
 where
     H: Fn(Conduit, PublicKey),
 {
-    let mut handshakes = Handshakes::new(acceptor);
+    let mut handshakes = Handshakes::new(Arc::clone(&acceptor.doorkeeper));
     let mut shortage = Shortage::default();
     loop {
         tokio::select! {
             accepted = listener.accept(), if !shortage.pauses() => match accepted {
-                Ok((stream, peer)) => handshakes.begin(stream, peer.ip()),
+                Ok((stream, peer)) => {
+                    let acceptor = Arc::clone(&acceptor);
+                    handshakes.begin(peer.ip(), async move { acceptor.accept(stream).await });
+                }
                 Err(error) if ends_one_connection(&error) => debug!("a connection is gone: {error}"),
                 Err(error) => {
                     shortage.goes_on(&error);
@@ -193,83 +191,6 @@ impl Shortage {
     }
 }
 
-/// The handshakes that have begun and not ended.
-struct Handshakes {
-    acceptor: Arc<Acceptor>,
-    tasks: JoinSet<Result<(Conduit, PublicKey), AcceptError>>,
-    running: HashMap<Id, (IpAddr, AbortHandle)>,
-    crowd: Crowd<Id>,
-}
-
-impl Handshakes {
-    fn new(acceptor: Arc<Acceptor>) -> Self {
-        Self {
-            acceptor,
-            tasks: JoinSet::new(),
-            running: HashMap::new(),
-            crowd: Crowd::new(),
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.tasks.is_empty()
-    }
-
-    fn begin(&mut self, stream: TcpStream, from: IpAddr) {
-        if self.running.len() >= HANDSHAKES_AT_ONCE {
-            self.displace();
-        }
-        let acceptor = Arc::clone(&self.acceptor);
-        let task = self
-            .tasks
-            .spawn(async move { acceptor.accept(stream).await });
-        self.crowd.enter(from, task.id());
-        self.running.insert(task.id(), (from, task));
-    }
-
-    fn displace(&mut self) {
-        let displaced = self
-            .crowd
-            .displace()
-            .and_then(|id| self.running.remove(&id));
-        if let Some((from, task)) = displaced {
-            task.abort();
-            let doorkeeper = &self.acceptor.doorkeeper;
-            doorkeeper.turn_away(from, &AcceptError::Displaced);
-        }
-    }
-
-    /// Waits for the next end of a handshake; `None` if it ended without a conduit.
-    async fn finished(&mut self) -> Option<(Conduit, PublicKey)> {
-        let ended = self.tasks.join_next_with_id().await?;
-        let id = match &ended {
-            Ok((id, _)) => *id,
-            Err(error) => error.id(),
-        };
-        // A displaced handshake has been taken out already; its end is of no interest, unless it
-        // was done before it could be stopped.
-        let from = self.running.remove(&id).map(|(from, _)| from);
-        if let Some(from) = from {
-            self.crowd.leave(from, &id);
-        }
-        match ended {
-            Ok((_, Ok(finished))) => Some(finished),
-            Ok((_, Err(error))) => {
-                if let Some(from) = from {
-                    self.acceptor.doorkeeper.turn_away(from, &error);
-                }
-                None
-            }
-            Err(error) => {
-                if error.is_panic() {
-                    warn!(?from, "a handshake failed unexpectedly: {error}");
-                }
-                None
-            }
-        }
-    }
-}
-
 /// Errors that belong to the connection about to be accepted, and say nothing about the next one.
 /// Linux passes pending network errors of the new socket on through accept (see accept(2)).
 fn ends_one_connection(error: &io::Error) -> bool {
@@ -300,6 +221,7 @@ mod tests {
     use tokio_rustls::TlsConnector;
 
     use super::*;
+    use crate::tls::ClientTls;
 
     /// Speaks TLS as a client of handover does, and has no key to show.
     #[derive(Debug)]
@@ -322,7 +244,9 @@ mod tests {
     #[tokio::test]
     async fn a_client_of_tls_without_a_key_is_no_client_of_handover() {
         let (client, server) = (PrivateKey::generate(), PrivateKey::generate());
-        let mut config = tls::client_config(&client, server.public_key()).unwrap();
+        let mut config = ClientTls::new(&client, server.public_key())
+            .over_tcp()
+            .unwrap();
         config.client_auth_cert_resolver = Arc::new(NoKey);
         let acceptor = Acceptor::new(&server, AllowedKeys::new([client.public_key()])).unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tokio_rustls::{TlsConnector, TlsStream};
 
 use crate::conduit::{BUFFER_BYTES, read_ahead};
+use crate::tls::ClientTls;
 use crate::{Conduit, PrivateKey, PublicKey, SetUpError, socket, tls};
 
 /// How long one attempt may take, TCP and TLS together: four round trips of a second each. A
@@ -23,8 +24,9 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 #[derive(Clone)]
 pub struct Connector {
     tls: TlsConnector,
-    server_key: PublicKey,
-    keepalive: Duration,
+    pub(crate) quic: Arc<ClientTls>,
+    pub(crate) server_key: PublicKey,
+    pub(crate) keepalive: Duration,
 }
 
 impl Connector {
@@ -34,9 +36,10 @@ impl Connector {
     ///
     /// If the TLS library refuses to start.
     pub fn new(key: &PrivateKey, server_key: PublicKey) -> Result<Self, SetUpError> {
-        let config = tls::client_config(key, server_key)?;
+        let tls = ClientTls::new(key, server_key);
         Ok(Self {
-            tls: TlsConnector::from(Arc::new(config)),
+            tls: TlsConnector::from(Arc::new(tls.over_tcp()?)),
+            quic: Arc::new(tls),
             server_key,
             keepalive: socket::KEEPALIVE_CONNECTED,
         })
@@ -48,7 +51,7 @@ impl Connector {
         Self { keepalive, ..self }
     }
 
-    /// Opens a conduit through `socket`, which the caller has bound to an interface and an address.
+    /// Opens a conduit over TCP through `socket`, which the caller has bound to an interface and an address.
     ///
     /// Success proves the server, not yet that the server accepts this client: see the crate's
     /// description.
@@ -90,7 +93,7 @@ impl Connector {
         if key != self.server_key {
             return Err(self.wrong_key(key));
         }
-        Conduit::new(TlsStream::Client(stream)).map_err(ConnectError::Broken)
+        Conduit::over_tls(TlsStream::Client(stream)).map_err(ConnectError::Broken)
     }
 
     fn handshake_failed(&self, error: io::Error) -> ConnectError {
@@ -103,7 +106,7 @@ impl Connector {
         }
     }
 
-    const fn wrong_key(&self, met: PublicKey) -> ConnectError {
+    pub(crate) const fn wrong_key(&self, met: PublicKey) -> ConnectError {
         let expected = self.server_key;
         ConnectError::WrongServerKey { met, expected }
     }
@@ -124,7 +127,7 @@ pub enum ConnectError {
     /// The socket could not be made ready.
     #[error("the socket cannot be prepared: {0}")]
     Socket(#[source] io::Error),
-    /// TCP did not connect.
+    /// No connection came about.
     #[error("the server is not reached: {0}")]
     Unreachable(#[source] io::Error),
     /// Nothing finished within [`CONNECT_TIMEOUT`].
@@ -159,13 +162,14 @@ mod tests {
 
     use super::*;
     use crate::AllowedKeys;
+    use crate::tls::ServerTls;
 
     #[tokio::test]
     async fn a_server_of_another_protocol_is_not_ours_even_with_our_servers_key() {
         for other in [vec![b"http/1.1".to_vec()], vec![]] {
             let (client, server) = (PrivateKey::generate(), PrivateKey::generate());
             let allowed = AllowedKeys::new([client.public_key()]);
-            let mut config = tls::server_config(&server, allowed).unwrap();
+            let mut config = ServerTls::new(&server, allowed).over_tcp().unwrap();
             config.alpn_protocols = other;
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
             let address = listener.local_addr().unwrap();

@@ -6,15 +6,15 @@
 //! because a resumed session calls no verifier.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{AlwaysResolvesClientRawPublicKeys, Resumption};
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature_with_raw_key};
 use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
-use rustls::server::AlwaysResolvesServerRawPublicKeys;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{AlwaysResolvesServerRawPublicKeys, NoServerSessionStorage};
 use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
 use rustls::{
@@ -22,7 +22,7 @@ use rustls::{
     DistinguishedName, OtherError, PeerMisbehaved, ServerConfig, SignatureScheme,
 };
 
-use crate::{AllowedKeys, PrivateKey, PublicKey};
+use crate::{AllowedKeys, PrivateKey, PublicKey, quic};
 
 /// The protocol's name in the TLS handshake: it fails with any server that speaks something else.
 pub const ALPN: &[u8] = b"handover/1";
@@ -32,9 +32,15 @@ pub const ALPN: &[u8] = b"handover/1";
 #[error("TLS cannot be set up: {0}")]
 pub struct SetUpError(String);
 
+impl SetUpError {
+    pub(crate) fn new(error: &impl std::error::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
 impl From<rustls::Error> for SetUpError {
     fn from(error: rustls::Error) -> Self {
-        Self(error.to_string())
+        Self::new(&error)
     }
 }
 
@@ -45,55 +51,122 @@ impl From<rustls::Error> for SetUpError {
 /// not in [`crate::ConnectError`].
 #[must_use]
 pub fn key_was_refused(error: &io::Error) -> bool {
-    matches!(
-        tls_error(error),
-        Some(rustls::Error::AlertReceived(KEY_REFUSED))
-    )
+    let alert = Some(&rustls::Error::AlertReceived(KEY_REFUSED));
+    tls_error(error) == alert || quic::key_was_refused(error)
 }
 
-pub(crate) fn client_config(
-    key: &PrivateKey,
+/// What a client needs for its handshakes.
+pub(crate) struct ClientTls {
+    key: Arc<CertifiedKey>,
     server_key: PublicKey,
-) -> Result<ClientConfig, SetUpError> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let verifier = OneServer {
-        server_key,
-        provider: Arc::clone(&provider),
-    };
-    let resolver = AlwaysResolvesClientRawPublicKeys::new(certified(key));
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&TLS13])?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_client_cert_resolver(Arc::new(resolver));
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    config.enable_early_data = false;
-    config.enable_sni = false;
-    config.resumption = Resumption::in_memory_sessions(REMEMBERED_SERVERS);
-    Ok(config)
+    provider: Arc<CryptoProvider>,
 }
 
-pub(crate) fn server_config(
-    key: &PrivateKey,
+impl ClientTls {
+    pub(crate) fn new(key: &PrivateKey, server_key: PublicKey) -> Self {
+        Self {
+            key: certified(key),
+            server_key,
+            provider: Arc::new(aws_lc_rs::default_provider()),
+        }
+    }
+
+    /// For any number of handshakes.
+    pub(crate) fn over_tcp(&self) -> Result<ClientConfig, SetUpError> {
+        let mut config = self.config(None)?;
+        config.resumption = Resumption::in_memory_sessions(REMEMBERED_SERVERS);
+        Ok(config)
+    }
+
+    /// For one handshake. There is one for a link, not one for a conduit, so nothing is gained by resuming.
+    pub(crate) fn over_quic(&self, shown: Shown) -> Result<ClientConfig, SetUpError> {
+        let mut config = self.config(Some(shown))?;
+        config.resumption = Resumption::disabled();
+        Ok(config)
+    }
+
+    fn config(&self, shown: Option<Shown>) -> Result<ClientConfig, SetUpError> {
+        let verifier = OneServer {
+            server_key: self.server_key,
+            provider: Arc::clone(&self.provider),
+            shown,
+        };
+        let resolver = AlwaysResolvesClientRawPublicKeys::new(Arc::clone(&self.key));
+        let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(&[&TLS13])?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_client_cert_resolver(Arc::new(resolver));
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.enable_early_data = false;
+        config.enable_sni = false;
+        Ok(config)
+    }
+}
+
+/// What a server needs for its handshakes.
+pub(crate) struct ServerTls {
+    key: Arc<CertifiedKey>,
     allowed: AllowedKeys,
-) -> Result<ServerConfig, SetUpError> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let verifier = ListedClients {
-        allowed,
-        provider: Arc::clone(&provider),
-    };
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&TLS13])?
-        .with_client_cert_verifier(Arc::new(verifier))
-        .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(certified(
-            key,
-        ))));
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    config.max_early_data_size = 0;
-    // The client keeps the state of a resumable session: there is no table here out of which
-    // strangers could push it.
-    config.ticketer = Ticketer::new()?;
-    Ok(config)
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerTls {
+    pub(crate) fn new(key: &PrivateKey, allowed: AllowedKeys) -> Self {
+        Self {
+            key: certified(key),
+            allowed,
+            provider: Arc::new(aws_lc_rs::default_provider()),
+        }
+    }
+
+    /// For any number of handshakes.
+    pub(crate) fn over_tcp(&self) -> Result<ServerConfig, SetUpError> {
+        let mut config = self.config(None)?;
+        // The client keeps the state of a resumable session: there is no table here out of which
+        // strangers could push it.
+        config.ticketer = Ticketer::new()?;
+        Ok(config)
+    }
+
+    /// For one handshake, which cannot be resumed.
+    pub(crate) fn over_quic(&self, shown: Shown) -> Result<ServerConfig, SetUpError> {
+        let mut config = self.config(Some(shown))?;
+        config.send_tls13_tickets = 0;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        Ok(config)
+    }
+
+    fn config(&self, shown: Option<Shown>) -> Result<ServerConfig, SetUpError> {
+        let verifier = ListedClients {
+            allowed: self.allowed.clone(),
+            provider: Arc::clone(&self.provider),
+            shown,
+        };
+        let resolver = AlwaysResolvesServerRawPublicKeys::new(Arc::clone(&self.key));
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(&[&TLS13])?
+            .with_client_cert_verifier(Arc::new(verifier))
+            .with_cert_resolver(Arc::new(resolver));
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.max_early_data_size = 0;
+        Ok(config)
+    }
+}
+
+/// The key that the other side showed in one handshake, for whoever does not get the verifier's own
+/// error to see.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shown(Arc<OnceLock<PublicKey>>);
+
+impl Shown {
+    pub(crate) fn key(&self) -> Option<PublicKey> {
+        self.0.get().copied()
+    }
+
+    fn note(&self, key: PublicKey) {
+        self.0.get_or_init(|| key);
+    }
 }
 
 /// The name under which a client remembers its server's tickets. It never leaves the client: the
@@ -107,10 +180,15 @@ pub(crate) fn check_peer(state: &CommonState) -> Result<PublicKey, PeerError> {
     if state.alpn_protocol() != Some(ALPN) {
         return Err(PeerError::OtherProtocol);
     }
-    let [key] = state.peer_certificates().unwrap_or_default() else {
-        return Err(PeerError::NoKey);
-    };
-    PublicKey::from_spki(key).ok_or(PeerError::NoKey)
+    key_of(state.peer_certificates().unwrap_or_default())
+}
+
+/// The one raw public key in place of a chain of certificates.
+pub(crate) fn key_of(chain: &[CertificateDer<'_>]) -> Result<PublicKey, PeerError> {
+    match chain {
+        [key] => PublicKey::from_spki(key).ok_or(PeerError::NoKey),
+        _ => Err(PeerError::NoKey),
+    }
 }
 
 /// The handshake ended well for TLS, but not for us.
@@ -146,6 +224,7 @@ struct UnknownKey(PublicKey);
 struct OneServer {
     server_key: PublicKey,
     provider: Arc<CryptoProvider>,
+    shown: Option<Shown>,
 }
 
 impl ServerCertVerifier for OneServer {
@@ -157,7 +236,7 @@ impl ServerCertVerifier for OneServer {
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let key = single_key(end_entity, intermediates)?;
+        let key = single_key(end_entity, intermediates, self.shown.as_ref())?;
         if key == self.server_key {
             Ok(ServerCertVerified::assertion())
         } else {
@@ -197,6 +276,7 @@ impl ServerCertVerifier for OneServer {
 struct ListedClients {
     allowed: AllowedKeys,
     provider: Arc<CryptoProvider>,
+    shown: Option<Shown>,
 }
 
 impl ClientCertVerifier for ListedClients {
@@ -210,7 +290,7 @@ impl ClientCertVerifier for ListedClients {
         intermediates: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        let key = single_key(end_entity, intermediates)?;
+        let key = single_key(end_entity, intermediates, self.shown.as_ref())?;
         if self.allowed.contains(&key) {
             Ok(ClientCertVerified::assertion())
         } else {
@@ -253,9 +333,15 @@ fn certified(key: &PrivateKey) -> Arc<CertifiedKey> {
 fn single_key(
     key: &CertificateDer<'_>,
     more: &[CertificateDer<'_>],
+    shown: Option<&Shown>,
 ) -> Result<PublicKey, rustls::Error> {
     match PublicKey::from_spki(key) {
-        Some(key) if more.is_empty() => Ok(key),
+        Some(key) if more.is_empty() => {
+            if let Some(shown) = shown {
+                shown.note(key);
+            }
+            Ok(key)
+        }
         Some(_) | None => Err(rustls::Error::InvalidCertificate(
             CertificateError::BadEncoding,
         )),
@@ -284,7 +370,7 @@ fn verify_signature(
 }
 
 /// The alert that [`refuse`] makes the TLS library send.
-const KEY_REFUSED: AlertDescription = AlertDescription::CertificateUnknown;
+pub(crate) const KEY_REFUSED: AlertDescription = AlertDescription::CertificateUnknown;
 
 /// Unreachable with TLS 1.3 only; an error all the same if a change of the library ever asks.
 const NO_TLS12: rustls::Error =

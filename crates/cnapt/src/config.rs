@@ -81,6 +81,8 @@ pub enum Carrier {
     Auto,
     /// TLS 1.3 over TCP.
     Tls,
+    /// QUIC over UDP.
+    Quic,
 }
 
 /// Who decides when to switch.

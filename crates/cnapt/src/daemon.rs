@@ -349,10 +349,14 @@ impl Daemon {
                 below,
                 server,
                 keepalive: self.networks.config(network).and_then(|one| one.keepalive),
+                quic: None,
             })
         });
         match path {
-            Ok(path) => dial::link(self.connector.clone(), link, path, self.dialled.clone()),
+            Ok(path) => {
+                let (connector, carrier) = (self.connector.clone(), self.config.carrier);
+                dial::link(connector, link, path, carrier, self.dialled.clone());
+            }
             Err(error) => {
                 self.not_reached(network, error);
                 self.hub
@@ -843,6 +847,11 @@ impl Daemon {
         }
     }
 
+    fn carrier(&self) -> Carrier {
+        let quic = self.link.as_ref().and_then(|(_, path)| path.quic.as_ref());
+        quic.map_or(Carrier::Tls, |_| Carrier::Quic)
+    }
+
     fn status(&self) -> ClientStatus {
         let (phase, searching, streams, flows, dropped, buffered) = self.hub.with(|machine, _| {
             let streams = machine.streams();
@@ -865,7 +874,7 @@ impl Daemon {
         ClientStatus {
             cnapt_id: CnaptId(self.config.key.public_key().id()).to_string(),
             state: self.state(phase, searching),
-            carrier: network.as_ref().map(|_| Carrier::Tls),
+            carrier: network.as_ref().map(|_| self.carrier()),
             last_network: self.carried.map(|(id, _)| self.networks.name(id)),
             error: refused.or_else(|| {
                 let lost = self.lost.clone().or_else(unreached);

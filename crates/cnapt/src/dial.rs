@@ -6,13 +6,13 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use handover_carrier::{Conduit, Connector};
-use handover_network::bound_tcp_socket;
+use handover_carrier::{Conduit, Connector, Link};
+use handover_network::{bound_path_socket, bound_tcp_socket};
 use handover_proto::session::NetworkId;
 use handover_proto::{ConduitId, LinkNumber};
 use tokio::sync::mpsc;
 
-use crate::config::{Host, ServerAddress};
+use crate::config::{Carrier, Host, ServerAddress};
 
 /// From where to where.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub(crate) struct Path {
     pub(crate) server: SocketAddr,
     /// How long nothing may pass on an idle conduit; none: as on every network.
     pub(crate) keepalive: Option<Duration>,
+    /// The connection that the link has over QUIC: its further conduits are streams of it.
+    pub(crate) quic: Option<Link>,
 }
 
 /// How a dial ended.
@@ -46,11 +48,15 @@ pub(crate) enum Dialled {
 pub(crate) fn link(
     connector: Connector,
     link: LinkNumber,
-    path: Path,
+    mut path: Path,
+    carrier: Carrier,
     done: mpsc::UnboundedSender<Dialled>,
 ) {
     tokio::spawn(async move {
-        let result = connect(&connector, &path).await;
+        let result = match carrier {
+            Carrier::Auto | Carrier::Tls => connect(&connector, &path).await,
+            Carrier::Quic => connect_quic(&connector, &mut path).await,
+        };
         // Nobody listens when the daemon ends.
         drop(done.send(Dialled::Link { link, path, result }));
     });
@@ -63,7 +69,10 @@ pub(crate) fn conduit(
     done: mpsc::UnboundedSender<Dialled>,
 ) {
     tokio::spawn(async move {
-        let result = connect(&connector, &path).await;
+        let result = match &path.quic {
+            None => connect(&connector, &path).await,
+            Some(link) => link.open().await.map_err(|error| error.to_string()),
+        };
         drop(done.send(Dialled::Conduit { link, result }));
     });
 }
@@ -71,21 +80,43 @@ pub(crate) fn conduit(
 async fn connect(connector: &Connector, path: &Path) -> Result<Conduit, String> {
     //= docs/spec/planned.md#cnapt-24
     //= docs/spec/unexpected.md#cnapt-star-12
-    let socket = bound_tcp_socket(Some(&path.interface), path.source).map_err(|error| {
-        format!(
-            "cannot bind to {} on {}: {error}",
-            path.source, path.interface
-        )
-    })?;
-    let connector = connector.clone();
-    let connector = match path.keepalive {
-        Some(keepalive) => connector.with_keepalive(keepalive),
-        None => connector,
-    };
-    connector
+    let socket = bound_tcp_socket(Some(&path.interface), path.source)
+        .map_err(|error| path.cannot_bind(&error))?;
+    path.tuned(connector)
         .connect(socket, path.server)
         .await
         .map_err(|error| error.to_string())
+}
+
+async fn connect_quic(connector: &Connector, path: &mut Path) -> Result<Conduit, String> {
+    //= docs/spec/planned.md#cnapt-24
+    //= docs/spec/unexpected.md#cnapt-star-12
+    let socket = bound_path_socket(Some(&path.interface), path.source)
+        .map_err(|error| path.cannot_bind(&error))?;
+    let (conduit, link) = path
+        .tuned(connector)
+        .connect_quic(socket, path.server)
+        .await
+        .map_err(|error| error.to_string())?;
+    path.quic = Some(link);
+    Ok(conduit)
+}
+
+impl Path {
+    fn cannot_bind(&self, error: &io::Error) -> String {
+        format!(
+            "cannot bind to {} on {}: {error}",
+            self.source, self.interface
+        )
+    }
+
+    fn tuned(&self, connector: &Connector) -> Connector {
+        let connector = connector.clone();
+        match self.keepalive {
+            Some(keepalive) => connector.with_keepalive(keepalive),
+            None => connector,
+        }
+    }
 }
 
 pub(crate) fn resolve(servers: Vec<ServerAddress>, done: mpsc::UnboundedSender<Dialled>) {

@@ -78,6 +78,8 @@ pub enum ClientState {
 pub enum Carrier {
     /// TLS 1.3 over TCP.
     Tls,
+    /// QUIC over UDP.
+    Quic,
 }
 
 /// What a service speaks.
@@ -450,7 +452,7 @@ display_as_in_json! {
         Detached => "detached",
         Refused => "refused",
     }
-    Carrier { Tls => "tls" }
+    Carrier { Tls => "tls", Quic => "quic" }
     Protocol { Tcp => "tcp", Udp => "udp" }
     ClientServiceState { Waiting => "waiting", Listening => "listening", Failed => "failed" }
     Kind { Planned => "planned", Unexpected => "unexpected" }

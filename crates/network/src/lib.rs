@@ -3,7 +3,7 @@
 //!
 //! - [`Watch`] follows interfaces, addresses and routes through rtnetlink and hands out [`Snapshot`]s.
 //! - A [`Snapshot`] is plain data with pure questions: may this network be used, and which are there?
-//! - [`bound_tcp_socket`] binds to an interface *and* an address. The address alone is not enough: with
+//! - [`bound_tcp_socket`] and [`bound_path_socket`] bind to an interface *and* an address. The address alone is not enough: with
 //!   two default routes the kernel would send from the right address through the wrong interface.
 //! - [`ensure_spare_descriptors`] keeps the last descriptors for the connections between the modules.
 //! - A [`LocalAddress`] is one that the daemon gives to the host itself, where it may.
@@ -25,5 +25,8 @@ pub use descriptors::{ensure_spare_descriptors, raise_descriptor_limit};
 pub use interface::{Interface, Kind};
 pub use local_address::LocalAddress;
 pub use snapshot::{Route, Snapshot, Unusable};
-pub use socket::{bound_tcp_socket, bound_udp_socket, connected_udp_socket, tcp_listener};
+pub use socket::{
+    bound_path_socket, bound_tcp_socket, bound_udp_socket, connected_udp_socket, tcp_listener,
+    udp_listener,
+};
 pub use watch::Watch;

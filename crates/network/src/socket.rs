@@ -17,20 +17,43 @@ use tokio::net::{TcpListener, TcpSocket, UdpSocket};
 /// If the interface or the address is not there (any more), or no descriptor is left.
 pub fn bound_tcp_socket(interface: Option<&str>, source: IpAddr) -> io::Result<TcpSocket> {
     let address = SocketAddr::new(source, 0);
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    socket.set_nonblocking(true)?;
-    if let Some(interface) = interface {
-        socket.bind_device(Some(interface.as_bytes()))?;
-    }
+    let socket = socket_through(interface, address, Type::STREAM, Protocol::TCP)?;
     // The port is chosen at the connect, when the destination is known: so the limit of local ports
     // holds for each server, not for all connections from this address.
     setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
     socket.bind(&address.into())?;
     Ok(TcpSocket::from_std_stream(socket.into()))
+}
+
+/// A UDP socket that sends through `interface` only and from `source` only, with memory for all that a fast, long
+/// path has under way. Without an interface as in [`bound_tcp_socket`].
+///
+/// # Errors
+///
+/// As [`bound_tcp_socket`].
+pub fn bound_path_socket(
+    interface: Option<&str>,
+    source: IpAddr,
+) -> io::Result<std::net::UdpSocket> {
+    let address = SocketAddr::new(source, 0);
+    let socket = socket_through(interface, address, Type::DGRAM, Protocol::UDP)?;
+    give_memory(&socket, PATH_BUFFER_BYTES)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+fn socket_through(
+    interface: Option<&str>,
+    address: SocketAddr,
+    kind: Type,
+    protocol: Protocol,
+) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+    socket.set_nonblocking(true)?;
+    if let Some(interface) = interface {
+        socket.bind_device(Some(interface.as_bytes()))?;
+    }
+    Ok(socket)
 }
 
 /// Listens on `address`, one of `all`. `[::]` alone serves both families; beside an IPv4 address with the
@@ -40,13 +63,8 @@ pub fn bound_tcp_socket(interface: Option<&str>, source: IpAddr) -> io::Result<T
 ///
 /// If somebody else has the port, or the address is not there.
 pub fn tcp_listener(address: SocketAddr, all: &[SocketAddr]) -> io::Result<TcpListener> {
-    let domain = Domain::for_address(address);
-    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
-    let mut others = all.iter().filter(|other| other.is_ipv4());
-    if address.is_ipv6() && others.any(|other| other.port() == address.port()) {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_nonblocking(true)?;
+    let socket = socket_through(None, address, Type::STREAM, Protocol::TCP)?;
+    leave_ipv4_to(all, address, &socket)?;
     // A server that is started again takes its port back from the connections of the one before.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
@@ -54,8 +72,40 @@ pub fn tcp_listener(address: SocketAddr, all: &[SocketAddr]) -> io::Result<TcpLi
     TcpListener::from_std(socket.into())
 }
 
+/// A UDP socket for all that is sent to `address`, one of `all`, beside the TCP listener there. It has the memory of
+/// [`bound_path_socket`].
+///
+/// # Errors
+///
+/// As [`tcp_listener`].
+pub fn udp_listener(address: SocketAddr, all: &[SocketAddr]) -> io::Result<std::net::UdpSocket> {
+    let socket = socket_through(None, address, Type::DGRAM, Protocol::UDP)?;
+    leave_ipv4_to(all, address, &socket)?;
+    give_memory(&socket, PATH_BUFFER_BYTES)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+fn leave_ipv4_to(all: &[SocketAddr], address: SocketAddr, socket: &Socket) -> io::Result<()> {
+    let mut others = all.iter().filter(|other| other.is_ipv4());
+    if address.is_ipv6() && others.any(|other| other.port() == address.port()) {
+        socket.set_only_v6(true)?;
+    }
+    Ok(())
+}
+
+fn give_memory(socket: &Socket, bytes: usize) -> io::Result<()> {
+    socket.set_recv_buffer_size(bytes)?;
+    socket.set_send_buffer_size(bytes)
+}
+
 /// How many connections may wait to be accepted: as in tokio's own listeners.
 const BACKLOG: i32 = 1024;
+
+/// What a UDP socket may hold in the kernel for a path between the modules: 30 ms at 1 Gbit/s, for which a busy
+/// process may sleep. The kernel's own limit (`net.core.rmem_max`, `net.core.wmem_max`) may be lower, and then holds.
+const PATH_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+
 /// What a UDP socket may hold in the kernel: a burst of the largest datagrams. The kernel's own limit
 /// (`net.core.rmem_max`) may be lower, and then holds.
 const DATAGRAM_BUFFER_BYTES: usize = 1024 * 1024;
@@ -66,14 +116,8 @@ const DATAGRAM_BUFFER_BYTES: usize = 1024 * 1024;
 ///
 /// If the address is not there, or the port is taken.
 pub fn bound_udp_socket(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::DGRAM,
-        Some(Protocol::UDP),
-    )?;
-    socket.set_nonblocking(true)?;
-    socket.set_recv_buffer_size(DATAGRAM_BUFFER_BYTES)?;
-    socket.set_send_buffer_size(DATAGRAM_BUFFER_BYTES)?;
+    let socket = socket_through(None, address, Type::DGRAM, Protocol::UDP)?;
+    give_memory(&socket, DATAGRAM_BUFFER_BYTES)?;
     socket.bind(&address.into())?;
     UdpSocket::from_std(socket.into())
 }
@@ -111,6 +155,32 @@ mod tests {
             assert_eq!(peer, connected.unwrap().local_addr().unwrap());
             assert_eq!(peer.ip(), source);
         }
+    }
+
+    #[test]
+    fn a_path_socket_is_bound_to_the_interface_and_the_address() {
+        let server = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        for interface in [None, Some("lo")] {
+            let source = IpAddr::from([127, 0, 0, 9]);
+            let socket = bound_path_socket(interface, source).unwrap();
+            let device = SockRef::from(&socket).device().unwrap();
+            assert_eq!(device.as_deref(), interface.map(str::as_bytes));
+            socket.send_to(b"!", server.local_addr().unwrap()).unwrap();
+            let (_, peer) = server.recv_from(&mut [0; 4]).unwrap();
+            assert_eq!(peer, socket.local_addr().unwrap());
+            assert_eq!(peer.ip(), source);
+        }
+    }
+
+    #[test]
+    fn a_udp_listener_shares_its_port_with_tcp_and_with_no_other_of_udp() {
+        let [ipv4, ipv6] = ["0.0.0.0", "::"].map(|any| any.parse::<IpAddr>().unwrap());
+        let first = udp_listener(SocketAddr::new(ipv4, 0), &[]).unwrap();
+        let port = first.local_addr().unwrap().port();
+        let all = [ipv4, ipv6].map(|ip| SocketAddr::new(ip, port));
+        udp_listener(all[0], &all).unwrap_err();
+        udp_listener(all[1], &all[1..]).unwrap_err();
+        udp_listener(all[1], &all).unwrap();
     }
 
     #[tokio::test]

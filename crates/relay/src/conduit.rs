@@ -1,11 +1,11 @@
-//! The task of one conduit: both directions of one TLS connection.
+//! The task of one conduit: both directions of one TLS connection, or of one stream of QUIC.
 //!
 //! Reading never waits for writing, nor writing for reading: each is polled for itself. Nothing ever
 //! stops reading because an application is slow; what its socket does not take waits in its stream,
 //! within the credit.
 
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -14,7 +14,7 @@ use bytes::Bytes;
 use handover_carrier::Conduit;
 use handover_proto::session::Close;
 use handover_proto::stream::{Accepted, PIECE_BYTES, PeerMisbehaved, Transmit};
-use handover_proto::wire::{Decoder, Frame, Hello, Item, WireError};
+use handover_proto::wire::{Decoder, Frame, Hello, Item, Purpose, WireError};
 use handover_proto::{ConduitId, Instant, StreamId};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
 use tracing::{debug, warn};
@@ -22,11 +22,8 @@ use tracing::{debug, warn};
 use crate::hub::{Core, Hub, Session};
 use crate::writer::Writer;
 
-/// The most pieces of one vectored write: frames and payloads of a batch.
-const SLICES: usize = 32;
-
-/// How many TLS records are taken in before the writer has its turn again.
-const READS_IN_A_TURN: usize = 16;
+/// How much is taken in before the writer has its turn again: sixteen TLS records, or two hundred packets of QUIC.
+const TURN_BYTES: usize = 256 * 1024;
 
 /// Why a conduit ended.
 #[derive(Debug, thiserror::Error)]
@@ -95,11 +92,15 @@ impl<S: Session> Hub<S> {
         let task = Task {
             hub: Arc::clone(self),
             id,
-            conduit,
             decoder: Decoder::default(),
-            out: Transmit::default(),
+            out: match conduit.has_datagrams() {
+                true => Transmit::with_datagrams_apart(),
+                false => Transmit::default(),
+            },
+            conduit,
             flushed: true,
             arrivals: Arrivals::default(),
+            for_datagrams: false,
         };
         self.spawn(task.run());
     }
@@ -113,6 +114,8 @@ struct Task<S> {
     out: Transmit,
     flushed: bool,
     arrivals: Arrivals,
+    /// The link's datagrams come by this conduit's carrier, beside its bytes.
+    for_datagrams: bool,
 }
 
 impl<S: Session> Task<S> {
@@ -139,6 +142,7 @@ impl<S: Session> Task<S> {
             while !self.out.is_empty() {
                 poll_fn(|context| self.poll_write_out(context)).await?;
             }
+            poll_fn(|context| self.conduit.poll_datagrams_sent(context)).await;
             self.conduit.write_all(&rest).await?;
             self.conduit.flush().await
         };
@@ -152,6 +156,8 @@ impl<S: Session> Task<S> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(Close, Bytes), Ended>> {
         let id = self.id;
         let (close, held) = self.hub.with_core(|core, _| {
+            let streams = core.machine.streams_mut();
+            self.for_datagrams = self.conduit.has_datagrams() && streams.is_for_datagrams(id);
             (
                 core.attend_conduit(id, context.waker()),
                 core.machine.is_held(id),
@@ -192,10 +198,17 @@ impl<S: Session> Task<S> {
     }
 
     fn poll_write_out(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let count = self.out.slices(&mut slices);
-        let writer = Pin::new(&mut self.conduit);
-        let written = ready!(writer.poll_write_vectored(context, &slices[..count]))?;
+        while let Some(datagram) = self.out.datagram() {
+            ready!(self.conduit.poll_send_datagram(context, datagram))?;
+            self.out.datagram_sent();
+        }
+        if self.out.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        // The marker comes behind every datagram.
+        ready!(self.conduit.poll_datagrams_sent(context));
+        let chunks = self.out.chunks();
+        let written = ready!(self.conduit.poll_write_chunks(context, chunks))?;
         if written == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
@@ -212,7 +225,20 @@ impl<S: Session> Task<S> {
     }
 
     fn poll_take_in(&mut self, context: &mut Context<'_>) -> Poll<Ended> {
-        for _ in 0..READS_IN_A_TURN {
+        let mut turn = 0;
+        while turn < TURN_BYTES {
+            // What has come before the marker has come before it: so the bytes are waited for first, and taken last.
+            let ready = Pin::new(&mut self.conduit)
+                .poll_fill_buf(context)
+                .is_ready();
+            if self.for_datagrams
+                && let Err(misbehaved) = self.take_datagrams(context)
+            {
+                return Poll::Ready(misbehaved.into());
+            }
+            if !ready {
+                return Poll::Pending;
+            }
             let buffer = match ready!(Pin::new(&mut self.conduit).poll_fill_buf(context)) {
                 Ok([]) => return Poll::Ready(Ended::Closed),
                 Ok(buffer) => buffer,
@@ -224,12 +250,36 @@ impl<S: Session> Task<S> {
                 return Poll::Ready(ended);
             }
             Pin::new(&mut self.conduit).consume(taken);
+            turn += taken;
+            if std::mem::take(&mut self.arrivals.attach) {
+                self.conduit.admit();
+            }
+            if std::mem::take(&mut self.arrivals.for_datagrams) {
+                self.for_datagrams = self.conduit.has_datagrams();
+            }
             if self.arrivals.bytes >= PIECE_BYTES {
                 self.deliver();
             }
         }
         context.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Takes in the datagrams that are there. If the carrier has failed, the conduit's bytes will tell.
+    fn take_datagrams(&mut self, context: &mut Context<'_>) -> Result<(), PeerMisbehaved> {
+        let id = self.id;
+        while let Poll::Ready(Ok(datagram)) = self.conduit.poll_receive_datagram(context) {
+            self.hub.with(|machine, now| machine.heard(id, now));
+            match Decoder::default().next(&mut &datagram[..]) {
+                Ok(Some(Item::Frame(frame @ Frame::Datagram(_)))) => {
+                    self.hub
+                        .with(|machine, now| machine.handle_frame(id, &frame, now))?;
+                }
+                // Whatever it is, the next one may be better.
+                Ok(_) | Err(_) => debug!(conduit = id.0, "a datagram that is none of the protocol"),
+            }
+        }
+        Ok(())
     }
 
     /// Gives the applications what came for them.
@@ -247,6 +297,10 @@ struct Arrivals {
     /// At most one entry for each read of the turn: neighbours that are the same are one.
     streams: Vec<(StreamId, Arc<Writer>)>,
     bytes: usize,
+    /// The session has taken in the link of which this is the first conduit.
+    attach: bool,
+    /// The conduit is for datagrams from now on.
+    for_datagrams: bool,
 }
 
 fn take_in<S: Session>(
@@ -261,6 +315,8 @@ fn take_in<S: Session>(
         match item {
             Item::Frame(frame) => {
                 hub.with(|machine, now| machine.handle_frame(id, &frame, now))?;
+                arrivals.attach |= matches!(frame, Frame::Attach(_));
+                arrivals.for_datagrams |= is_use_for_datagrams(&frame);
             }
             Item::Data {
                 stream,
@@ -272,6 +328,16 @@ fn take_in<S: Session>(
         }
     }
     Ok(())
+}
+
+const fn is_use_for_datagrams(frame: &Frame) -> bool {
+    matches!(
+        frame,
+        Frame::Use {
+            purpose: Purpose::Datagrams,
+            ..
+        }
+    )
 }
 
 impl<S: Session> Core<S> {

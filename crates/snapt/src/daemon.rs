@@ -7,17 +7,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use handover_carrier::{Acceptor, AllowedKeys, Conduit, PublicKey, serve};
+use handover_carrier::{Acceptor, AllowedKeys, Conduit, PublicKey, QuicListener, serve};
 use handover_control::{
     COMMANDS_WAITING, Command, Environment, Failure, Listener, ServerStatus, ServiceStatus,
     Services, Status, TurnedAway,
 };
-use handover_network::tcp_listener;
+use handover_network::{tcp_listener, udp_listener};
 use handover_proto::stream::CreditPool;
 use handover_proto::wire::{CatalogueEntry, Hello, RefusedCode};
 use handover_proto::{CnaptId, Instance};
 use handover_relay::{Service, read_hello};
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
@@ -39,10 +38,12 @@ const FAREWELL: Duration = Duration::from_millis(300);
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// It cannot listen for clients.
-    #[error("cannot listen on {address}: {error}; {remedy}", remedy = remedy(error))]
+    #[error("cannot listen on {address}, {protocol}: {error}; {remedy}", remedy = remedy(error))]
     Listen {
         /// Where.
         address: SocketAddr,
+        /// TCP or UDP.
+        protocol: &'static str,
         /// What the operating system said.
         error: io::Error,
     },
@@ -63,7 +64,7 @@ pub enum RunError {
 fn remedy(error: &io::Error) -> &'static str {
     let kind = error.kind();
     if kind == io::ErrorKind::AddrInUse {
-        "another program has this port (`ss -ltnp` shows which): stop it, or set another `listen`"
+        "another program has this port (`ss -ltunp` shows which): stop it, or set another `listen`"
     } else if kind == io::ErrorKind::AddrNotAvailable {
         "this machine does not have this address (`ip address` shows those it has): correct `listen`"
     } else if kind == io::ErrorKind::PermissionDenied {
@@ -110,13 +111,7 @@ pub async fn run<E: Display>(
     let (arrivals, mut arrived) = mpsc::channel(ARRIVALS_WAITING);
     let mut listen = Vec::new();
     for address in &config.listen {
-        let listener =
-            tcp_listener(*address, &config.listen).map_err(|error| RunError::Listen {
-                address: *address,
-                error,
-            })?;
-        listen.push(listener.local_addr().unwrap_or(*address));
-        tokio::spawn(accept(listener, Arc::clone(&acceptor), arrivals.clone()));
+        listen.push(open_doors(*address, &config.listen, &acceptor, &arrivals)?);
     }
     let (commands, mut commanded) = mpsc::channel(COMMANDS_WAITING);
     info!(listen = ?listen, control = %control.path().display(), key = %config.key.public_key(), "server up");
@@ -143,27 +138,49 @@ pub async fn run<E: Display>(
     Ok(())
 }
 
-async fn accept(listener: TcpListener, acceptor: Arc<Acceptor>, arrivals: mpsc::Sender<Arrival>) {
-    serve(listener, acceptor, move |mut conduit, key| {
-        let arrivals = arrivals.clone();
-        tokio::spawn(async move {
-            let peer = conduit.peer_addr();
-            match tokio::time::timeout(HELLO_TIMEOUT, read_hello(&mut conduit)).await {
-                Ok(Ok(hello)) => {
-                    let arrival = Arrival {
-                        conduit,
-                        key,
-                        hello,
-                    };
-                    // The receiver is gone only when the daemon ends.
-                    drop(arrivals.send(arrival).await);
-                }
-                Ok(Err(error)) => debug!(%peer, "no HELLO: {error}"),
-                Err(_) => debug!(%peer, "no HELLO in time"),
-            }
-        });
-    })
-    .await;
+/// Listens at one address, for TLS over TCP and for QUIC over UDP at the same port; says which port that is.
+fn open_doors(
+    address: SocketAddr,
+    all: &[SocketAddr],
+    acceptor: &Arc<Acceptor>,
+    arrivals: &mpsc::Sender<Arrival>,
+) -> Result<SocketAddr, RunError> {
+    let failed = |protocol| {
+        move |error| RunError::Listen {
+            address,
+            protocol,
+            error,
+        }
+    };
+    let tcp = tcp_listener(address, all).map_err(failed("TCP"))?;
+    let address = tcp.local_addr().map_err(failed("TCP"))?;
+    let udp = udp_listener(address, all).map_err(failed("UDP"))?;
+    let quic = QuicListener::new(udp, Arc::clone(acceptor)).map_err(failed("UDP"))?;
+    let (over_tcp, over_quic) = (arrivals.clone(), arrivals.clone());
+    tokio::spawn(serve(tcp, Arc::clone(acceptor), move |conduit, key| {
+        tokio::spawn(greet(conduit, key, over_tcp.clone()));
+    }));
+    tokio::spawn(quic.serve(move |conduit, key| {
+        tokio::spawn(greet(conduit, key, over_quic.clone()));
+    }));
+    Ok(address)
+}
+
+async fn greet(mut conduit: Conduit, key: PublicKey, arrivals: mpsc::Sender<Arrival>) {
+    let peer = conduit.peer_addr();
+    match tokio::time::timeout(HELLO_TIMEOUT, read_hello(&mut conduit)).await {
+        Ok(Ok(hello)) => {
+            let arrival = Arrival {
+                conduit,
+                key,
+                hello,
+            };
+            // The receiver is gone only when the daemon ends.
+            drop(arrivals.send(arrival).await);
+        }
+        Ok(Err(error)) => debug!(%peer, "no HELLO: {error}"),
+        Err(_) => debug!(%peer, "no HELLO in time"),
+    }
 }
 
 impl Daemon {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use handover_lab::scenario::{Scenario, enter_sandbox};
+use handover_lab::scenario::{Carrier, Scenario, enter_sandbox};
 use handover_lab::{bench, scenarios};
 
 /// The laboratory: real kernel, real programs, and networks that fail when told to.
@@ -27,6 +27,9 @@ enum Command {
         /// Show what happens while it happens
         #[arg(long, short)]
         verbose: bool,
+        /// What the clients' links run over, where the scenario does not say it
+        #[arg(long)]
+        carrier: Option<Carrier>,
     },
     /// Run measurements and show their figures, all of them if none is named
     Bench {
@@ -40,12 +43,14 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::List => list(),
-        Command::Run { names, verbose } => run(
-            scenarios::ALL,
-            &names,
+        Command::Run {
+            names,
             verbose,
-            &bench::Selection::default(),
-        ),
+            carrier,
+        } => {
+            let selection = bench::Selection::of_carrier(carrier);
+            run(scenarios::ALL, &names, verbose, &selection)
+        }
         Command::Bench { names, selection } => run(bench::ALL, &names, true, &selection),
     };
     match result {

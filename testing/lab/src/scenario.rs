@@ -34,9 +34,43 @@ pub struct Lab {
     pub directory: TemporaryDirectory,
     /// What of a measurement is asked for.
     pub selection: Selection,
+    /// What the clients' links run over; none: what they choose.
+    pub carrier: Option<Carrier>,
+}
+
+/// What links run over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Carrier {
+    /// TLS over TCP
+    Tls,
+    /// QUIC over UDP
+    Quic,
+}
+
+impl Carrier {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Tls, Self::Quic];
+
+    /// Its name in the configuration and in the status.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tls => "tls",
+            Self::Quic => "quic",
+        }
+    }
 }
 
 impl Lab {
+    /// The same lab, but that clients' links run over this carrier.
+    pub fn over(&self, carrier: Carrier) -> Result<Self> {
+        Ok(Self {
+            log: Arc::clone(&self.log),
+            directory: TemporaryDirectory::new()?,
+            carrier: Some(carrier),
+            selection: self.selection.clone(),
+        })
+    }
+
     /// Fails if a facility is missing that only a part of the scenario needs.
     pub fn require(&self, facility: Facility) -> Result<()> {
         facility
@@ -86,6 +120,7 @@ impl Scenario {
         let lab = Lab {
             log: Arc::new(Log::new(verbose)),
             directory: TemporaryDirectory::new()?,
+            carrier: selection.only_carrier(),
             selection,
         };
         let result = catch_unwind(AssertUnwindSafe(|| (self.run)(&lab)))

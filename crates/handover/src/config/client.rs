@@ -72,14 +72,11 @@ fn carrier(value: Option<Value<'_>>) -> Result<Carrier, ConfigError> {
     let Some(value) = value else {
         return Ok(Carrier::Auto);
     };
-    let choices = [
-        ("auto", Some(Carrier::Auto)),
-        ("tls", Some(Carrier::Tls)),
-        ("quic", None),
-    ];
-    value.one_of(&choices)?.ok_or_else(|| {
-        value.error("\"quic\" is not possible yet: use \"auto\" or \"tls\", both are TLS over TCP")
-    })
+    value.one_of(&[
+        ("auto", Carrier::Auto),
+        ("tls", Carrier::Tls),
+        ("quic", Carrier::Quic),
+    ])
 }
 
 fn decision(root: &Table<'_>) -> Result<Decision, ConfigError> {

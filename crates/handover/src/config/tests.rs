@@ -227,10 +227,6 @@ fn each_mistake_in_a_client_configuration_is_named() {
             "5: bind: \"::1\" is taken by line 4",
         ),
         (
-            "carrier = \"quic\"",
-            "4: carrier: \"quic\" is not possible yet: use \"auto\" or \"tls\", both are TLS over TCP",
-        ),
-        (
             "carrier = \"wifi\"",
             "4: carrier: expected \"auto\" or \"tls\" or \"quic\", found \"wifi\"",
         ),

@@ -65,6 +65,12 @@ impl Streams {
         }
     }
 
+    /// Whether `conduit` is the one for datagrams.
+    pub fn is_for_datagrams(&self, conduit: ConduitId) -> bool {
+        let state = self.conduits.get(&conduit);
+        state.is_some_and(|one| one.purpose == Purpose::Datagrams)
+    }
+
     /// Which flows may send on `conduit` now, if any may: then nobody need look at all that wait.
     fn may_send(&self, conduit: ConduitId) -> Option<impl Fn(FlowId) -> bool + use<>> {
         (self.conduits.get(&conduit)).filter(|one| one.purpose == Purpose::Datagrams)?;
@@ -88,7 +94,7 @@ impl Streams {
         while out.remaining() < BATCH_BYTES
             && let Some(datagram) = self.flows.next(&may, now)
         {
-            out.push_frame(&Frame::Datagram(datagram));
+            out.push_datagram(datagram);
         }
     }
 

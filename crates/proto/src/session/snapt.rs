@@ -481,11 +481,12 @@ impl Snapt {
                 self.stalled = false;
             }
             let progress = match self.phase {
-                SnaptPhase::AwaitMarkers => Timer::Markers,
+                SnaptPhase::AwaitMarkers if self.streams.current == Some(of_link) => Timer::Markers,
                 SnaptPhase::AwaitDrained if self.left == Some(of_link) => Timer::Markers,
                 SnaptPhase::AwaitRenewal(_) if self.moving_to == Some(of_link) => Timer::Renewal,
                 SnaptPhase::New
                 | SnaptPhase::Attached
+                | SnaptPhase::AwaitMarkers
                 | SnaptPhase::AwaitClientServices
                 | SnaptPhase::AwaitStep2
                 | SnaptPhase::AwaitRenewal(_)

@@ -19,7 +19,7 @@ use super::table::Streams;
 use crate::bug::Bug;
 use crate::session::{Close, Output, bound};
 use crate::wire::{
-    DATA_HEADER_BYTES, DATA_PAYLOAD_BYTES, Frame, Purpose, encode, encode_data_header,
+    DATA_HEADER_BYTES, DATA_PAYLOAD_BYTES, Datagram, Frame, Purpose, encode, encode_data_header,
 };
 use crate::{ConduitId, Instant, Side, StreamId};
 
@@ -102,10 +102,42 @@ impl Conduit {
 pub struct Transmit {
     chunks: VecDeque<Bytes>,
     frames: BytesMut,
+    /// Frames that the carrier sends beside the others, where it can.
+    datagrams: Option<VecDeque<Bytes>>,
     remaining: usize,
 }
 
 impl Transmit {
+    /// For a carrier that sends datagrams by themselves.
+    pub fn with_datagrams_apart() -> Self {
+        Self {
+            datagrams: Some(VecDeque::new()),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn push_datagram(&mut self, datagram: Datagram) {
+        let frame = Frame::Datagram(datagram);
+        let Some(datagrams) = &mut self.datagrams else {
+            return self.push_frame(&frame);
+        };
+        let mut encoded = BytesMut::new();
+        encode(&mut encoded, &frame);
+        self.remaining += encoded.len();
+        datagrams.push_back(encoded.freeze());
+    }
+
+    /// The next datagram to be sent by itself.
+    pub fn datagram(&self) -> Option<&Bytes> {
+        self.datagrams.as_ref()?.front()
+    }
+
+    /// [`Self::datagram`] went out.
+    pub fn datagram_sent(&mut self) {
+        let sent = self.datagrams.as_mut().and_then(VecDeque::pop_front);
+        self.remaining -= sent.map_or(0, |datagram| datagram.len());
+    }
+
     pub(crate) fn push_frame(&mut self, frame: &Frame) {
         let before = self.frames.len();
         encode(&mut self.frames, frame);
@@ -124,6 +156,11 @@ impl Transmit {
         if !self.frames.is_empty() {
             self.chunks.push_back(self.frames.split().freeze());
         }
+    }
+
+    /// What is next, first to last: for a writer that keeps the bytes where they are.
+    pub fn chunks(&self) -> impl Iterator<Item = &Bytes> {
+        self.chunks.iter()
     }
 
     /// Fills `slices` with what is next, and says how many it filled.
@@ -704,5 +741,40 @@ fn push_state(stream: &mut Stream, conduit: ConduitId, out: &mut Transmit) {
         && let Some(code) = stream.receive.stop_code()
     {
         out.push_frame(&Frame::Stop { stream: id, code });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use super::*;
+    use crate::FlowId;
+    use crate::wire::{Decoder, Item, Request};
+
+    #[test]
+    fn datagrams_apart_are_not_among_the_bytes_of_the_conduit() {
+        let datagram = Datagram {
+            flow: FlowId(2),
+            sequence: 7,
+            request: Request {
+                service: "answers".into(),
+                port: 7000,
+                origin: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
+            },
+            payload: Bytes::from_static(b"question"),
+        };
+        let mut out = Transmit::with_datagrams_apart();
+        out.push_datagram(datagram.clone());
+        out.push_frame(&Frame::LastMessageBeforeRedirection);
+        out.seal();
+        let chunks: usize = out.chunks().map(Bytes::len).sum();
+        out.advance(chunks);
+        assert!(!out.is_empty(), "the datagram waits");
+        let apart = out.datagram().cloned().unwrap_or_default();
+        let frame = Decoder::default().next(&mut &apart[..]);
+        assert_eq!(frame, Ok(Some(Item::Frame(Frame::Datagram(datagram)))));
+        out.datagram_sent();
+        assert!(out.is_empty() && out.datagram().is_none());
     }
 }

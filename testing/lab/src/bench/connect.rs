@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use super::machine;
-use super::selection::Carrier;
+use crate::scenario::Carrier;
 use crate::application::{ask, ensure_end, enter};
 use crate::facility::Facility;
 use crate::gate::Gate;

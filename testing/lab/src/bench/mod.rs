@@ -6,6 +6,7 @@ mod contender;
 mod gap;
 mod latency;
 mod link;
+mod lossy;
 mod machine;
 mod selection;
 mod throughput;
@@ -22,13 +23,14 @@ pub use connect::CONNECT;
 pub use gap::GAP;
 pub use latency::LATENCY;
 pub use link::LINK;
+pub use lossy::LOSSY;
 pub use selection::Selection;
 pub use throughput::THROUGHPUT;
 
 use crate::scenario::Scenario;
 
 /// All of them.
-pub const ALL: &[Scenario] = &[LINK, THROUGHPUT, LATENCY, CONNECT, GAP];
+pub const ALL: &[Scenario] = &[LINK, THROUGHPUT, LATENCY, LOSSY, CONNECT, GAP];
 
 /// What the comparison with HAProxy needs.
 const COMPARISON_NEEDS: &[Facility] = &crate::haproxy::NEEDS;

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::gap::{Condition, Event};
+use crate::scenario::Carrier;
 
 /// The runs of which a median is taken.
 const RUNS: usize = 10;
@@ -30,27 +31,23 @@ pub struct Selection {
     quick: bool,
 }
 
-/// What carries a link, as the client's configuration calls it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Carrier {
-    /// TLS 1.3 over TCP
-    Tls,
-    /// QUIC
-    Quic,
-}
-
-impl Carrier {
-    const ALL: [Self; 2] = [Self::Tls, Self::Quic];
-
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Tls => "tls",
-            Self::Quic => "quic",
+impl Selection {
+    /// Everything, over this carrier only if one is named.
+    pub fn of_carrier(carrier: Option<Carrier>) -> Self {
+        Self {
+            carriers: carrier.into_iter().collect(),
+            ..Self::default()
         }
     }
-}
 
-impl Selection {
+    /// The carrier that is named, if one is.
+    pub fn only_carrier(&self) -> Option<Carrier> {
+        match self.carriers[..] {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+
     pub(super) fn runs(&self) -> usize {
         let usual = if self.quick { QUICK_RUNS } else { RUNS };
         self.runs.unwrap_or(usual)

@@ -1,6 +1,7 @@
 //! The daemons' configuration files, as a user would write them.
 
 use super::{Client, Service};
+use crate::scenario::Carrier;
 
 /// Where the SNAPT listens, over either family.
 pub const PORT: u16 = 7400;
@@ -31,7 +32,7 @@ services = \"1024-65535\"
     text + &tables(services)
 }
 
-pub(super) fn client(client: &Client<'_>, server_key: &str) -> String {
+pub(super) fn client(client: &Client<'_>, server_key: &str, carrier: Option<Carrier>) -> String {
     let Client {
         name,
         servers,
@@ -52,6 +53,9 @@ bind = {bind:?}
 {options}
 "
     );
+    if let Some(carrier) = carrier {
+        text = format!("carrier = \"{}\"\n{text}", carrier.name());
+    }
     for network in *networks {
         text += &format!(
             "

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 pub use binary::binary;
@@ -20,7 +20,7 @@ pub use daemon::{Daemon, Refused};
 
 use crate::directory::TemporaryDirectory;
 use crate::log::Log;
-use crate::scenario::Lab;
+use crate::scenario::{Carrier, Lab};
 use crate::topology::{SERVER, Topology};
 
 /// Until a daemon is there and its first link is attached, on a busy machine.
@@ -132,6 +132,8 @@ struct Site {
     directory: TemporaryDirectory,
     /// The variable GLIBC_TUNABLES of the daemons.
     tunables: Option<&'static str>,
+    /// What the clients' links run over.
+    carrier: Option<Carrier>,
 }
 
 impl Handover {
@@ -218,9 +220,12 @@ impl Handover {
             server_key,
             site,
         };
-        handover.wait_for_status("the first attach", START_LIMIT, |status| {
+        let status = handover.wait_for_status("the first attach", START_LIMIT, |status| {
             status["state"] == "attached"
         })?;
+        if let Some(carrier) = handover.site.carrier {
+            ensure!(status["carrier"] == carrier.name(), "{status}");
+        }
         Ok(handover)
     }
 
@@ -325,6 +330,7 @@ impl Site {
             log: Arc::clone(&lab.log),
             directory: TemporaryDirectory::new()?,
             tunables,
+            carrier: lab.carrier,
         })
     }
 
@@ -351,7 +357,7 @@ impl Site {
         client: &Client<'_>,
         server_key: &str,
     ) -> Result<Daemon> {
-        let configuration = configuration::client(client, server_key);
+        let configuration = configuration::client(client, server_key, self.carrier);
         self.launch("client", client.name, client.administrator)
             .start(&topology.device, &configuration)
     }

@@ -28,6 +28,7 @@ mod main_job;
 mod nat;
 mod orders;
 mod outage;
+mod over_quic;
 mod port_taken;
 mod programs;
 mod refused_target;
@@ -336,6 +337,36 @@ pub const ALL: &[Scenario] = &[
         about: "networks come and go at random, faster than switches can follow",
         needs: &[Facility::Tun],
         run: storm::run,
+    },
+    Scenario {
+        name: "quic_first_session",
+        about: "the first session, its links over QUIC",
+        needs: &[Facility::Tun, Facility::Program("curl")],
+        run: over_quic::first_session,
+    },
+    Scenario {
+        name: "quic_datagrams",
+        about: "datagrams through switches, their links over QUIC",
+        needs: &[Facility::Tun],
+        run: over_quic::datagrams,
+    },
+    Scenario {
+        name: "quic_resets",
+        about: "resets stay resets over QUIC",
+        needs: &[Facility::Tun],
+        run: over_quic::resets,
+    },
+    Scenario {
+        name: "quic_farewell",
+        about: "send 5 MB, close, network away, over QUIC: all of it arrives",
+        needs: &[Facility::Tun],
+        run: over_quic::farewell,
+    },
+    Scenario {
+        name: "quic_storm",
+        about: "the storm, its links over QUIC",
+        needs: &[Facility::Tun],
+        run: over_quic::storm,
     },
     Scenario {
         name: "main_job",

@@ -12,7 +12,7 @@ use socket2::Protocol;
 use super::event::Event;
 use super::world::{Condition, Path, WLAN, WWAN, World};
 use crate::application::PATIENCE;
-use crate::bench::selection::Carrier;
+use crate::scenario::Carrier;
 use crate::facility::Facility;
 use crate::handover::{Client, Handover, KNOWN_CLIENTS, Service};
 use crate::multipath;
