@@ -140,7 +140,7 @@ fn case_12_the_old_link_is_closed_in_order_and_only_behind_its_markers()
     let (number, complete) = (1, false);
     cnapt.handle_frame(CONTROL, &renew(number), at(40))?;
     cnapt.handle_frame(CONTROL, &Frame::AllRedirected { number, complete }, at(41))?;
-    cnapt.conduit_up(CONTROL, conduit);
+    cnapt.conduit_up(CONTROL, conduit, at(0));
     let stream = cnapt.streams_mut().open(request(), at(42));
     let stream = stream.map_err(|_| PeerMisbehaved::NotAllowed("no room for the first"))?;
     cnapt.streams_mut().begin(stream);
@@ -269,7 +269,7 @@ fn leaving_closes_every_conduit() -> Result<(), PeerMisbehaved> {
     cnapt.handle_frame(CONTROL, &renew(1), at(40))?;
     let (number, complete) = (1, false);
     cnapt.handle_frame(CONTROL, &Frame::AllRedirected { number, complete }, at(41))?;
-    cnapt.conduit_up(CONTROL, ConduitId(2));
+    cnapt.conduit_up(CONTROL, ConduitId(2), at(42));
     cnapt.detach();
     let closed = closed(&outputs(&mut cnapt));
     assert!(closed.contains(&(CONTROL, Close::Drain)), "DETACH goes out");

@@ -365,7 +365,7 @@ impl Cnapt {
         self.close_standbys(Close::Drain);
         self.streams.stop_all_forwarding();
         self.streams.take_off_conduits();
-        self.close_conduits(Close::Reset);
+        self.close_all(Close::Reset, |_| true);
     }
 
     // === The shell's reports ===

@@ -263,6 +263,24 @@ impl World {
             .ok_or_else(|| self.failure("no control channel".to_owned()))
     }
 
+    /// The newest control channel over a network.
+    ///
+    /// # Errors
+    ///
+    /// If there is none.
+    pub fn control_of(&self, network: usize) -> Result<ConduitId, Broken> {
+        let all = self.connections.iter();
+        let mut controls = all.filter(|(_, one)| one.control && one.network == NetworkId(network));
+        let newest = controls.next_back().map(|(conduit, _)| *conduit);
+        newest.ok_or_else(|| self.failure("no control channel".to_owned()))
+    }
+
+    /// The decision task holds the links beside the one that carries which it is to hold.
+    pub fn hold_links(&mut self) {
+        self.hold_standbys();
+        self.settle();
+    }
+
     /// The conduits beside the control channels that are open at the CNAPT.
     pub fn plain_conduits(&self) -> Vec<ConduitId> {
         self.connections

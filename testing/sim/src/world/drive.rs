@@ -172,7 +172,8 @@ impl World {
         let other = (0..self.networks.len())
             .find(|index| Some(NetworkId(*index)) != current && self.may_overlap(*index));
         if let Some(other) = other.filter(|_| self.rescues) {
-            self.cnapt.rescue(NetworkId(other), None, self.now);
+            let budget = self.rescue_budget;
+            self.cnapt.rescue(NetworkId(other), budget, self.now);
         }
     }
 

@@ -220,6 +220,8 @@ pub struct World {
     pub standbys: bool,
     /// Whether a silent link is left before it is known to be dead.
     pub rescues: bool,
+    /// How many bytes a rescue may send again; none: any number.
+    pub rescue_budget: Option<u64>,
     /// Whether the decision task looks for networks by itself.
     pub automatic: bool,
     /// How many networks the decision task has tried since the session last ran.
@@ -284,6 +286,7 @@ impl World {
             overlaps: false,
             standbys: false,
             rescues: false,
+            rescue_budget: None,
             automatic: true,
             attempts: 0,
             believed: None,

@@ -186,7 +186,10 @@ fn is_planned(bug: Option<Bug>) -> bool {
     };
     match step.sequence() {
         Sequence::Cnapt | Sequence::Snapt => true,
-        Sequence::CnaptStar | Sequence::SnaptStar => false,
+        Sequence::CnaptStar
+        | Sequence::SnaptStar
+        | Sequence::CnaptOverlapped
+        | Sequence::SnaptOverlapped => false,
     }
 }
 

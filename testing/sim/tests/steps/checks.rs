@@ -36,7 +36,7 @@ pub(crate) fn the_trails_are_the_specs(seen: &Seen) -> bool {
             (1..=34).map(Step::cnapt).collect(),
             (1..=23).map(Step::snapt).collect(),
         ),
-        Procedure::Starred => (
+        Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => (
             (1..=23).map(Step::cnapt_star).collect(),
             (first..=16).map(Step::snapt_star).collect(),
         ),
@@ -58,7 +58,7 @@ pub(crate) fn the_trails_are_the_specs(seen: &Seen) -> bool {
 pub(crate) fn no_step_comes_before_its_cause(seen: &Seen) -> bool {
     let causes: &[(Step, Step, Duration)] = match seen.report.procedure {
         Procedure::Stepwise => &PLANNED_CAUSES,
-        Procedure::Starred => &UNEXPECTED_CAUSES,
+        Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => &UNEXPECTED_CAUSES,
     };
     causes.iter().all(|(effect, cause, way)| {
         let (effect, cause) = (taken(seen, *effect), taken(seen, *cause));
@@ -96,6 +96,10 @@ pub(crate) fn nothing_is_lost(seen: &Seen) -> bool {
         | Event::Began { .. }
         | Event::Settled { .. }
         | Event::Detached
+        | Event::Stalled { .. }
+        | Event::Recovered { .. }
+        | Event::StandsBy { .. }
+        | Event::StandbyLost { .. }
         | Event::Redirected { .. } => false,
     };
     !seen.world.events().iter().any(|(_, _, event)| lost(event))
@@ -171,7 +175,7 @@ fn piece_in(line: &str) -> Option<(&str, &str, u64, u64)> {
 pub(crate) fn the_decision_task_is_waited_for(seen: &Seen) -> bool {
     let (wait, next) = match seen.report.procedure {
         Procedure::Stepwise => (Step::cnapt(7), Step::cnapt(8)),
-        Procedure::Starred => (Step::cnapt_star(7), Step::cnapt_star(8)),
+        Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => (Step::cnapt_star(7), Step::cnapt_star(8)),
     };
     let (wait, next) = (taken(seen, wait), taken(seen, next));
     wait.is_some() && wait.map(|wait| wait + bound::SUSPENSION) == next
@@ -192,7 +196,7 @@ pub(crate) fn client_services_leave_the_old_link(seen: &Seen) -> bool {
             left(Side::Cnapt, &|one| one.cnapt == Phase::AwaitServerServices)
                 && left(Side::Snapt, &|one| one.snapt == SnaptPhase::AwaitStep2)
         }
-        Procedure::Starred => left(Side::Cnapt, &|one| one.cnapt == Phase::AwaitControl),
+        Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => left(Side::Cnapt, &|one| one.cnapt == Phase::AwaitControl),
     }
 }
 
@@ -203,7 +207,7 @@ pub(crate) fn client_services_leave_the_old_link(seen: &Seen) -> bool {
 pub(crate) fn client_flows_leave_the_old_link(seen: &Seen) -> bool {
     let next = match seen.report.procedure {
         Procedure::Stepwise => Phase::AwaitServerServices,
-        Procedure::Starred => Phase::AwaitControl,
+        Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => Phase::AwaitControl,
     };
     seen.first(|one| one.cnapt == next)
         .is_some_and(|one| !one.client_flows[Side::Cnapt as usize])
@@ -253,7 +257,7 @@ pub(crate) fn the_snapt_closes_its_old_conduits(seen: &Seen) -> bool {
         Procedure::Stepwise => seen
             .first(|one| one.snapt == SnaptPhase::AwaitStep2)
             .is_some_and(|one| one.old[1].len() == 1),
-        Procedure::Starred => taken(seen, Step::snapt_star(16)).is_some_and(|end| {
+        Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => taken(seen, Step::snapt_star(16)).is_some_and(|end| {
             seen.first(|one| one.at > end)
                 .is_some_and(|one| one.old[1].is_empty())
         }),

@@ -98,13 +98,19 @@ fn id_of(step: Step) -> String {
         Sequence::Snapt => format!("snapt-{number:02}"),
         Sequence::CnaptStar => format!("cnapt-star-{number:02}"),
         Sequence::SnaptStar => format!("snapt-star-{number:02}"),
+        // Ours, which docs/spec tells and no annotation names.
+        Sequence::CnaptOverlapped => format!("cnapt-overlapped-{number:02}"),
+        Sequence::SnaptOverlapped => format!("snapt-overlapped-{number:02}"),
     }
 }
 
 const fn file_of(step: Step) -> &'static str {
     match step.sequence() {
         Sequence::Cnapt | Sequence::Snapt => FILES[0],
-        Sequence::CnaptStar | Sequence::SnaptStar => FILES[1],
+        Sequence::CnaptStar
+        | Sequence::SnaptStar
+        | Sequence::CnaptOverlapped
+        | Sequence::SnaptOverlapped => FILES[1],
     }
 }
 
