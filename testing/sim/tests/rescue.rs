@@ -45,6 +45,8 @@ fn a_false_alarm_is_one_rescue_and_one_way_back_and_longer_the_next_time() -> Re
     let mut world = flowing(true)?;
     let mut before = Duration::ZERO;
     for alarm in 1..=3 {
+        world.open(Plan::send(1_000_000).paced(1_000, TICK), Plan::echo())?;
+        world.run_for(Duration::from_secs(1))?;
         let began = world.now();
         world.cut(0);
         world.run_for(Duration::from_millis(300))?;

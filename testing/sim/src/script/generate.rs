@@ -73,6 +73,13 @@ const WITHOUT_LINK: [Wait; 3] = [
     Wait::At(Step::cnapt(28)),
 ];
 
+/// Where both networks of a switch are up.
+const OVERLAPPED: [Wait; 3] = [
+    Wait::At(Step::cnapt_overlapped(3)),
+    Wait::At(Step::cnapt_overlapped(7)),
+    Wait::At(Step::snapt_overlapped(4)),
+];
+
 /// How long an ambush waits for a machine to come to its step: the longest of the usual ways there.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -149,6 +156,8 @@ impl Script {
             wait = BETWEEN_FRAMES[pick(random, BETWEEN_FRAMES.len())];
         } else if random.chance(30) {
             wait = WITHOUT_LINK[pick(random, WITHOUT_LINK.len())];
+        } else if random.chance(30) {
+            wait = OVERLAPPED[pick(random, OVERLAPPED.len())];
         }
         let fault = Fault::ALL[pick(random, Fault::ALL.len())];
         if random.chance(70) {
@@ -157,7 +166,9 @@ impl Script {
         if between_frames(wait) {
             self.fall_apart(random);
         }
-        if AT_NETWORKS.contains(&wait) || matches!(fault, Fault::HookFails | Fault::HookHangs) {
+        if OVERLAPPED.contains(&wait) {
+            self.let_overlap(wait, fault, random);
+        } else if AT_NETWORKS.contains(&wait) || matches!(fault, Fault::HookFails | Fault::HookHangs) {
             self.give_hooks(fault, random);
         }
         let way = way_to(wait, random);
@@ -166,7 +177,7 @@ impl Script {
             let delay = random.duration(Duration::from_millis(500));
             self.push(delay, *action);
         }
-        let at_once = between_frames(wait) || fault == Fault::Forget;
+        let at_once = between_frames(wait) || OVERLAPPED.contains(&wait) || fault == Fault::Forget;
         let later = if at_once || random.chance(50) {
             Duration::ZERO
         } else {
@@ -214,6 +225,26 @@ impl Script {
             let quick = fault == Fault::Forget;
             let takes = if quick { QUICK_HOOK } else { hook_time(random) };
             *network = network.with_hooks(takes);
+        }
+    }
+
+    /// Two networks that are up by themselves, and a third if there is to be one that has hooks. Where a link stands
+    /// by there is none to wait for.
+    fn let_overlap(&mut self, wait: Wait, fault: Fault, random: &mut Random) {
+        self.overlaps = true;
+        self.standbys = wait != OVERLAPPED[0];
+        let hooked = usize::from(matches!(fault, Fault::HookFails | Fault::HookHangs));
+        while self.networks.len() < 2 + hooked {
+            self.networks.push(network(random));
+        }
+        for one in &mut self.networks {
+            (one.hooks, one.open) = (None, true);
+        }
+        if hooked > 0 {
+            self.networks[2] = self.networks[2].with_hooks(hook_time(random));
+        }
+        if wait != OVERLAPPED[0] {
+            self.fall_apart(random);
         }
     }
 
