@@ -3,6 +3,7 @@
 //! No byte of a stream passes here. The decision task is a part of this loop: which network to take
 //! when there is none; it is suspended during a switch (CNAPT-1) and woken after it (CNAPT-34).
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use handover_relay::{EmulationSockets, Hub, Seldom, Service, Signals, Targets};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use crate::config::{Config, Decision};
+use crate::config::{Config, Cost, Decision};
 use crate::dial::{self, Dialled, Path};
 use crate::history::{Ends, History};
 use crate::networks::Networks;
@@ -73,6 +74,8 @@ pub(crate) struct Daemon {
     suspended: bool,
     /// The path of the current or the newest link, by its control conduit.
     link: Option<(ConduitId, Path)>,
+    /// The paths of the links beside it.
+    standbys: BTreeMap<ConduitId, Path>,
     /// The network and address that carried last.
     carried: Option<(NetworkId, IpAddr)>,
     virtual_ip: Option<IpAddr>,
@@ -172,6 +175,7 @@ impl Daemon {
             resolver_failures: Seldom::default(),
             suspended: false,
             link: None,
+            standbys: BTreeMap::new(),
             carried: None,
             virtual_ip: None,
             listen_retry: None,
@@ -208,7 +212,11 @@ impl Daemon {
             return;
         };
         let snapshot = self.watch.snapshot();
-        if let Some(network) = self.networks.choose(only, &snapshot, servers, now()) {
+        let stands_by = |id| self.hub.with(|machine, _| machine.has_standby(id));
+        if let Some(network) = self
+            .networks
+            .choose(only, stands_by, &snapshot, servers, now())
+        {
             self.hub.with(|machine, now| machine.attach(network, now));
         }
     }
@@ -237,13 +245,18 @@ impl Daemon {
             .link
             .as_ref()
             .filter(|(_, path)| !self.networks.is_alive(path, &snapshot));
-        if let Some((_, path)) = lost {
-            let network = path.network;
+        let idle = self.standbys.values();
+        let idle = idle.filter(|path| !self.networks.is_alive(path, &snapshot));
+        let lost: Vec<NetworkId> = (lost.map(|(_, path)| path).into_iter().chain(idle))
+            .map(|path| path.network)
+            .collect();
+        for network in lost {
             self.hub
                 .with(|machine, now| machine.network_lost(network, now));
         }
         self.look_for_opening();
         self.decide();
+        self.hold_standbys();
     }
 
     fn next_wake(&self) -> Option<Instant> {
@@ -257,6 +270,7 @@ impl Daemon {
             self.listen_retry,
             self.opening.map(|opening| opening.until),
             self.orders.settle_deadline(),
+            self.networks.next_standby_retry(),
         ]
         .into_iter()
         .flatten()
@@ -272,6 +286,7 @@ impl Daemon {
         self.answer_settled(None);
         self.networks.forget_retries(now);
         self.decide();
+        self.hold_standbys();
     }
 
     // === What the machine asks for ===
@@ -279,12 +294,12 @@ impl Daemon {
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::DialLink { link, network } => self.dial_link(link, network),
-            Output::DialConduit { link } => match &self.link {
-                Some((control, path)) if *control == link => {
-                    let (connector, path) = (self.connector.clone(), path.clone());
+            Output::DialConduit { link } => match self.path_of(link) {
+                Some(path) => {
+                    let connector = self.connector.clone();
                     dial::conduit(connector, link, path, self.dialled.clone());
                 }
-                Some(_) | None => self
+                None => self
                     .hub
                     .with(|machine, now| machine.conduit_failed(link, now)),
             },
@@ -379,8 +394,9 @@ impl Daemon {
                 result: Ok(conduit),
             } => {
                 let id = self.hub.next_conduit_id();
-                self.hub
-                    .spawn_conduit(id, conduit, |machine, _| machine.conduit_up(link, id));
+                self.hub.spawn_conduit(id, conduit, |machine, now| {
+                    machine.conduit_up(link, id, now)
+                });
             }
             Dialled::Conduit {
                 link,
@@ -426,13 +442,18 @@ impl Daemon {
              the server's configuration needs a [[client]] with key = \"{key}\""
         );
         self.networks.failed(path.network, error);
-        self.link = Some((id, path));
+        if self.hub.with(|machine, _| machine.is_to_stand_by(link)) {
+            self.standbys.insert(id, path);
+        } else {
+            self.link = Some((id, path));
+        }
         self.hub.spawn_conduit(id, conduit, |machine, now| {
             machine.control_up(link, id, now)
         });
     }
 
     fn take_event(&mut self, event: Event) {
+        self.follow_links();
         match event {
             Event::Attached {
                 virtual_ip,
@@ -446,6 +467,7 @@ impl Daemon {
                 let name = self.networks.name(network);
                 info!(network = %name, "attached");
                 self.arrived(network);
+                self.hold_standbys();
                 self.notices.tell(Happened::Attached, name, String::new());
                 for waiting in self.orders.take_running(network) {
                     waiting.send(Ok(SwitchReply {
@@ -493,11 +515,113 @@ impl Daemon {
             }
             Event::Refused { code } => self.turned_away(code),
             Event::Offered { services } => self.take_offered(services),
+            Event::StandsBy { network } => {
+                info!(network = %self.networks.name(network), "stands by");
+                self.networks.stands_by(network);
+                self.hold_standbys();
+            }
+            Event::Stalled { network } => self.rescue(network),
+            Event::Recovered { network } => self.go_back(network),
+            Event::StandbyLost { network } => {
+                self.networks.back_off_standby(network, now());
+                if let Some(error) = self.networks.news(network, now()) {
+                    info!(network = %self.networks.name(network), "does not stand by: {error}");
+                }
+            }
             Event::TakenOver { .. }
             | Event::Detached
             | Event::Redirected { .. }
             | Event::Released { .. } => {}
         }
+    }
+
+    // === Links beside the one that carries ===
+
+    /// Which link carries is the machine's affair: their paths follow.
+    fn follow_links(&mut self) {
+        let control = self.hub.with(|machine, _| machine.control());
+        if let Some(control) = control
+            && let Some(path) = self.standbys.remove(&control)
+            && let Some((old, path)) = self.link.replace((control, path))
+        {
+            self.standbys.insert(old, path);
+        }
+        let hub = &self.hub;
+        self.standbys
+            .retain(|control, _| hub.with(|machine, _| machine.is_standby(*control)));
+    }
+
+    fn path_of(&mut self, control: ConduitId) -> Option<Path> {
+        self.follow_links();
+        let carries = self.link.as_ref().filter(|(of, _)| *of == control);
+        let carries = carries.map(|(_, path)| path);
+        carries.or_else(|| self.standbys.get(&control)).cloned()
+    }
+
+    /// Holds a link over each network that policy wants one on, and none over the others.
+    fn hold_standbys(&mut self) {
+        if !self
+            .hub
+            .with(|machine, _| machine.phase() == Phase::Attached)
+        {
+            return;
+        }
+        let (snapshot, now) = (self.watch.snapshot(), now());
+        for id in self.networks.ids() {
+            let wanted = self.config.decision != Decision::Single
+                && self.networks.wants_standby(id)
+                && self.is_open(id, &snapshot);
+            let hub = &self.hub;
+            if !wanted {
+                hub.with(|machine, _| machine.release_standby(id));
+            } else if self.networks.may_stand_by(id, now) {
+                hub.with(|machine, now| machine.hold_standby(id, now));
+            }
+        }
+    }
+
+    /// Whether this network and the one that carries are both up, and stay so by themselves.
+    fn may_overlap(&self, network: NetworkId, snapshot: &Snapshot) -> bool {
+        let both_up = |id| self.networks.opens_by_itself(id) && self.is_open(id, snapshot);
+        self.config.overlap
+            && self.config.decision != Decision::Single
+            && both_up(network)
+            && self.current().is_some_and(both_up)
+    }
+
+    /// The link over `network` is silent though something should come by it: away from it, without waiting until it
+    /// is known to be dead, if the decision is ours.
+    fn rescue(&mut self, network: NetworkId) {
+        if self.config.decision != Decision::Automatic || self.suspended {
+            return;
+        }
+        let snapshot = self.watch.snapshot();
+        let stands_by = |id| self.hub.with(|machine, _| machine.has_standby(id));
+        let other = (self.networks.ids())
+            .filter(|id| {
+                *id != network && self.networks.opens_by_itself(*id) && self.is_open(*id, &snapshot)
+            })
+            .min_by_key(|id| (!stands_by(*id), self.networks.cost(*id)));
+        let Some(other) = other else { return };
+        let budget = rescue_budget(self.networks.cost(other));
+        info!(network = %self.networks.name(network), to = %self.networks.name(other), "nothing comes by it");
+        self.hub
+            .with(|machine, now| machine.rescue(other, budget, now));
+    }
+
+    /// A network that a rescue left is well again.
+    fn go_back(&mut self, network: NetworkId) {
+        let snapshot = self.watch.snapshot();
+        if self.is_free() && self.may_overlap(network, &snapshot) {
+            info!(network = %self.networks.name(network), "well again");
+            self.hub.with(|machine, now| machine.go_back(network, now));
+        }
+        self.hold_standbys();
+    }
+
+    fn is_open(&self, network: NetworkId, snapshot: &Snapshot) -> bool {
+        let server = self.server(network, snapshot);
+        server.is_ok_and(|server| self.networks.open(network, snapshot, server).is_ok())
     }
 
     /// The link over `network` is gone. Where every switch is the user's, nothing else will happen.
@@ -551,6 +675,7 @@ impl Daemon {
         }
         self.orders.settle(report.number, now() + SETTLE);
         self.next_order();
+        self.hold_standbys();
     }
 
     fn tell_switch(&self, report: &SwitchReport, ends: &Ends, reason: Option<String>) {
@@ -605,9 +730,12 @@ impl Daemon {
             Command::Networks(reply) => {
                 let current = self.current();
                 let snapshot = self.watch.snapshot();
-                let networks = self
-                    .networks
-                    .lines(&snapshot, &self.servers.addresses(), current);
+                let mut networks =
+                    (self.networks).lines(&snapshot, &self.servers.addresses(), current);
+                let stands_by = |id| self.hub.with(|machine, _| machine.has_standby(id));
+                for (index, line) in networks.iter_mut().enumerate() {
+                    line.standby = stands_by(NetworkId(index));
+                }
                 reply.send(Ok(NetworkLines { networks }));
             }
             Command::Switch { network, reply } => match self.networks.by_name(&network) {
@@ -651,7 +779,15 @@ impl Daemon {
             self.orders.enqueue(network, waiting);
             return;
         }
-        match self.hub.with(|machine, now| machine.order(network, now)) {
+        let overlaps = self.may_overlap(network, &snapshot);
+        let ordered = self.hub.with(|machine, now| {
+            if overlaps {
+                machine.order_overlapped(network, now)
+            } else {
+                machine.order(network, now)
+            }
+        });
+        match ordered {
             Ordered::AlreadyThere => {
                 waiting.send(Ok(SwitchReply {
                     entry: None,
@@ -684,11 +820,8 @@ impl Daemon {
     }
 
     fn current(&self) -> Option<NetworkId> {
-        self.hub.with(|machine, _| {
-            machine
-                .network()
-                .filter(|_| machine.phase() == Phase::Attached)
-        })
+        self.hub
+            .with(|machine, _| machine.network().filter(|_| machine.serves()))
     }
 
     fn take_offered(&mut self, services: Vec<OfferedService>) {
@@ -768,6 +901,16 @@ impl Daemon {
             services: server_services(&self.sockets),
             buffered_bytes: buffered,
         }
+    }
+}
+
+/// How many bytes a rescue may send again over a network, where each is paid for or counts: what interactive
+/// applications have under way. Who moves more waits until the old link is known to be dead.
+const fn rescue_budget(cost: Cost) -> Option<u64> {
+    match cost {
+        Cost::Free => None,
+        Cost::Metered => Some(1024 * 1024),
+        Cost::Expensive => Some(64 * 1024),
     }
 }
 

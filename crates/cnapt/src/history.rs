@@ -67,6 +67,8 @@ impl History {
             procedure: match report.procedure {
                 session::Procedure::Stepwise => Procedure::Stepwise,
                 session::Procedure::Starred => Procedure::Starred,
+                session::Procedure::Overlapped => Procedure::Overlapped,
+                session::Procedure::Rescue => Procedure::Rescue,
             },
             from: ends.from,
             to: ends.to,

@@ -18,7 +18,7 @@ use handover_network::Snapshot;
 use handover_proto::Instant;
 use handover_proto::session::NetworkId;
 
-use crate::config::NetworkConfig;
+use crate::config::{Cost, NetworkConfig, Standby};
 use crate::dial::Path;
 use crate::hooks::{Hook, Kind};
 
@@ -32,6 +32,13 @@ const REOPEN: Duration = Duration::from_secs(10);
 
 /// After the server's own refusal: only somebody who changes one of the two sides can help.
 const REFUSED_RETRY: Duration = Duration::from_secs(60);
+
+/// A network on which no link could be held beside the one that carries is tried again after so long, then after
+/// twice as long: nobody waits for it, and each attempt wakes a radio.
+const STANDBY_PAUSE: Duration = Duration::from_secs(5);
+
+/// The longest of these pauses.
+const LONGEST_STANDBY_PAUSE: Duration = Duration::from_secs(300);
 
 /// The same reason is told again only so often: a network that does not lead to the server is tried every second,
 /// perhaps for days.
@@ -65,6 +72,9 @@ struct Network {
     stale: Option<Stale>,
     /// Which of the server's addresses it tries next, if it leads there.
     turn: usize,
+    /// How long to wait before another attempt to hold a link here beside the one that carries, and until when.
+    standby_pause: Duration,
+    standby_retry: Option<Instant>,
 }
 
 /// How much of a network is to be opened anew.
@@ -89,6 +99,8 @@ impl Network {
             vpn_open: false,
             stale: None,
             turn: 0,
+            standby_pause: STANDBY_PAUSE,
+            standby_retry: None,
         }
     }
 }
@@ -118,6 +130,8 @@ impl Networks {
                 network.retry_at = None;
             }
             network.silent_since = None;
+            network.standby_pause = STANDBY_PAUSE;
+            network.standby_retry = None;
         }
         if !self.automatic {
             return;
@@ -398,6 +412,59 @@ impl Networks {
         }
     }
 
+    // === Links beside the one that carries ===
+
+    pub(crate) fn ids(&self) -> impl Iterator<Item = NetworkId> + use<> {
+        (0..self.list.len()).map(NetworkId)
+    }
+
+    /// Whether no hook brings it up or takes it down.
+    pub(crate) fn opens_by_itself(&self, id: NetworkId) -> bool {
+        self.config(id)
+            .is_some_and(|config| config.up.is_none() && config.vpn.is_none())
+    }
+
+    pub(crate) fn cost(&self, id: NetworkId) -> Cost {
+        self.config(id)
+            .map_or(Cost::Expensive, |config| config.cost)
+    }
+
+    /// Whether its `standby`, and by that its `cost`, allow a link to be held here.
+    pub(crate) fn wants_standby(&self, id: NetworkId) -> bool {
+        let allowed = self.config(id).is_some_and(|config| match config.standby {
+            Standby::Yes => true,
+            Standby::No => false,
+            Standby::Auto => config.cost == Cost::Free,
+        });
+        allowed && self.opens_by_itself(id)
+    }
+
+    /// Whether it may be tried now.
+    pub(crate) fn may_stand_by(&self, id: NetworkId, now: Instant) -> bool {
+        let network = self.list.get(id.0);
+        network.is_some_and(|one| one.standby_retry.is_none_or(|at| at <= now))
+    }
+
+    pub(crate) fn stands_by(&mut self, id: NetworkId) {
+        if let Some(network) = self.list.get_mut(id.0) {
+            network.error = None;
+            network.told.clear();
+            network.standby_pause = STANDBY_PAUSE;
+            network.standby_retry = None;
+        }
+    }
+
+    pub(crate) fn back_off_standby(&mut self, id: NetworkId, now: Instant) {
+        if let Some(network) = self.list.get_mut(id.0) {
+            network.standby_retry = Some(now + network.standby_pause);
+            network.standby_pause = LONGEST_STANDBY_PAUSE.min(2 * network.standby_pause);
+        }
+    }
+
+    pub(crate) fn next_standby_retry(&self) -> Option<Instant> {
+        self.list.iter().filter_map(|one| one.standby_retry).min()
+    }
+
     // === What is known of attempts ===
 
     pub(crate) fn reached(&mut self, id: NetworkId) {
@@ -460,10 +527,11 @@ impl Networks {
     }
 
     /// The first usable network that may be tried now, of `only` or of all; one that is closed after those that are
-    /// open; if all fell silent, the one that did first.
+    /// open, and first those on which a link stands by; if all fell silent, the one that did first.
     pub(crate) fn choose(
         &self,
         only: Option<NetworkId>,
+        stands_by: impl Fn(NetworkId) -> bool,
         snapshot: &Snapshot,
         servers: &[SocketAddr],
         now: Instant,
@@ -478,7 +546,7 @@ impl Networks {
             .filter(|(id, server)| self.usable(*id, snapshot, *server).is_ok())
             .min_by_key(|(id, server)| {
                 let closed = self.open(*id, snapshot, *server).is_err();
-                (self.list[id.0].silent_since, closed)
+                (self.list[id.0].silent_since, closed, !stands_by(*id))
             })
             .map(|(id, _)| id)
     }
@@ -487,6 +555,7 @@ impl Networks {
     pub(crate) fn forget_retries(&mut self, now: Instant) {
         for network in &mut self.list {
             network.retry_at.take_if(|at| *at <= now);
+            network.standby_retry.take_if(|at| *at <= now);
         }
     }
 
@@ -547,6 +616,7 @@ impl Networks {
                     state,
                     address: open.ok(),
                     current: current == Some(id),
+                    standby: false,
                     reason: reason.filter(|_| current != Some(id)),
                 }
             })
@@ -611,7 +681,7 @@ mod tests {
     }
 
     fn choose(networks: &Networks) -> Option<NetworkId> {
-        networks.choose(None, &snapshot(), &servers(), NOW)
+        networks.choose(None, |_| false, &snapshot(), &servers(), NOW)
     }
 
     #[test]
@@ -732,7 +802,7 @@ mod tests {
         networks.back_off(NetworkId(0), NOW);
         networks.back_off(NetworkId(1), NOW);
         assert_eq!(choose(&networks), None);
-        let at = |now| networks.choose(None, &snapshot(), &servers(), now);
+        let at = |now| networks.choose(None, |_| false, &snapshot(), &servers(), now);
         assert_eq!(at(NOW + RETRY), Some(NetworkId(1)));
         assert_eq!(at(NOW + REFUSED_RETRY), Some(NetworkId(0)));
     }
@@ -750,7 +820,9 @@ mod tests {
         let mut networks = Networks::new(Vec::new());
         networks.update(&snapshot, &both);
         assert_eq!(networks.names(), "wlan0, wwan0");
-        let first = networks.choose(None, &snapshot, &both, NOW).unwrap();
+        let first = networks
+            .choose(None, |_| false, &snapshot, &both, NOW)
+            .unwrap();
         assert_eq!(networks.name(first), "wlan0");
         assert_eq!(networks.server(first, &snapshot, &both), Ok(ipv6));
     }

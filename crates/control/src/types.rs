@@ -308,6 +308,9 @@ pub struct Network {
     pub address: Option<IpAddr>,
     /// Whether it carries the traffic now.
     pub current: bool,
+    /// Whether a link is held over it beside the one that carries, ready to take the traffic over.
+    #[serde(default)]
+    pub standby: bool,
     /// Why it cannot be gone to, in words.
     pub reason: Option<String>,
 }

@@ -176,6 +176,7 @@ fn networks() -> Networks {
         state: NetworkState::Available,
         address: Some("10.1.0.2".parse().unwrap()),
         current: true,
+        standby: false,
         reason: None,
     };
     Networks {

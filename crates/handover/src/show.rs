@@ -260,8 +260,13 @@ fn server_client(client: &ServerClient) -> [String; 7] {
 }
 
 fn network(network: &Network) -> [String; 6] {
+    let mark = match (network.current, network.standby) {
+        (true, _) => "*",
+        (false, true) => "+",
+        (false, false) => "",
+    };
     [
-        if network.current { "*" } else { "" }.into(),
+        mark.into(),
         network.name.clone(),
         network.interface.clone(),
         network.state.to_string(),
@@ -466,11 +471,13 @@ agent           laptop  tcp       127.77.0.10  9000  -       waiting
             state,
             address: None,
             current,
+            standby: !current && reason.is_none(),
             reason: reason.map(str::to_owned),
         };
         let text = networks(&Networks {
             networks: vec![
                 network("wlan", true, NetworkState::Available, None),
+                network("eth", false, NetworkState::Available, None),
                 network("wwan", false, NetworkState::Unavailable, Some("is down")),
             ],
         });
@@ -478,6 +485,7 @@ agent           laptop  tcp       127.77.0.10  9000  -       waiting
             text,
             "   NETWORK  INTERFACE  STATE        ADDRESS  REASON
 *  wlan     wlan0      available    -
++  eth      eth0       available    -
    wwan     wwan0      unavailable  -        is down
 "
         );

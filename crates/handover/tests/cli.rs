@@ -352,6 +352,7 @@ fn networks() -> Networks {
         state: NetworkState::Available,
         address: None,
         current: true,
+        standby: false,
         reason: None,
     };
     Networks {

@@ -1,4 +1,5 @@
-//! The 97 steps of the spec by name, and the trail that a machine leaves of those it took.
+//! The 97 steps of the spec by name, those of our overlapped switch, and the trail that a machine leaves of
+//! those it took.
 //!
 //! A step is its sequence and its number, so that a typo does not compile into a step that the spec
 //! does not have: [`Step::new`] is the only way in, and its bounds are checked at compile time in
@@ -9,7 +10,7 @@ use std::hash::{Hash, Hasher};
 
 use crate::{Instant, Side};
 
-/// Which of the four sequences of the spec a step belongs to.
+/// Which of the four sequences of the spec a step belongs to, or which of our two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Sequence {
@@ -21,6 +22,10 @@ pub enum Sequence {
     CnaptStar = 2,
     /// SNAPT-0*..16*: the unexpected switch at the SNAPT.
     SnaptStar = 3,
+    /// CNAPT-1+..8+: the overlapped switch at the CNAPT, which the spec does not have.
+    CnaptOverlapped = 4,
+    /// SNAPT-1+..5+: the overlapped switch at the SNAPT.
+    SnaptOverlapped = 5,
 }
 
 impl Sequence {
@@ -31,19 +36,21 @@ impl Sequence {
             Self::Snapt => (1, 23),
             Self::CnaptStar => (1, 23),
             Self::SnaptStar => (0, 16),
+            Self::CnaptOverlapped => (1, 8),
+            Self::SnaptOverlapped => (1, 5),
         }
     }
 
     /// The module that takes the steps of this sequence.
     pub const fn side(self) -> Side {
         match self {
-            Self::Cnapt | Self::CnaptStar => Side::Cnapt,
-            Self::Snapt | Self::SnaptStar => Side::Snapt,
+            Self::Cnapt | Self::CnaptStar | Self::CnaptOverlapped => Side::Cnapt,
+            Self::Snapt | Self::SnaptStar | Self::SnaptOverlapped => Side::Snapt,
         }
     }
 }
 
-/// One numbered step of the spec.
+/// One numbered step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Step {
     sequence: Sequence,
@@ -55,13 +62,10 @@ impl Step {
     ///
     /// # Panics
     ///
-    /// If the spec has no such step.
+    /// If there is no such step.
     pub const fn new(sequence: Sequence, number: u8) -> Self {
         let (first, last) = sequence.bounds();
-        assert!(
-            first <= number && number <= last,
-            "the spec has no such step"
-        );
+        assert!(first <= number && number <= last, "there is no such step");
         Self { sequence, number }
     }
 
@@ -85,19 +89,37 @@ impl Step {
         Self::new(Sequence::SnaptStar, number)
     }
 
-    /// All 97, sequence by sequence.
+    /// CNAPT-`number`+.
+    pub const fn cnapt_overlapped(number: u8) -> Self {
+        Self::new(Sequence::CnaptOverlapped, number)
+    }
+
+    /// SNAPT-`number`+.
+    pub const fn snapt_overlapped(number: u8) -> Self {
+        Self::new(Sequence::SnaptOverlapped, number)
+    }
+
+    /// All 97 of the spec, sequence by sequence.
     pub fn all() -> impl Iterator<Item = Self> {
-        [
+        let sequences = [
             Sequence::Cnapt,
             Sequence::Snapt,
             Sequence::CnaptStar,
             Sequence::SnaptStar,
-        ]
-        .into_iter()
-        .flat_map(|sequence| {
-            let (first, last) = sequence.bounds();
-            (first..=last).map(move |number| Self { sequence, number })
-        })
+        ];
+        sequences.into_iter().flat_map(Self::of_sequence)
+    }
+
+    /// All 13 of the overlapped switch, which is ours.
+    pub fn ours() -> impl Iterator<Item = Self> {
+        let sequences = [Sequence::CnaptOverlapped, Sequence::SnaptOverlapped];
+        sequences.into_iter().flat_map(Self::of_sequence)
+    }
+
+    /// All of a sequence, in its order.
+    fn of_sequence(sequence: Sequence) -> impl Iterator<Item = Self> {
+        let (first, last) = sequence.bounds();
+        (first..=last).map(move |number| Self { sequence, number })
     }
 
     /// The sequence that it is a step of.
@@ -120,9 +142,11 @@ impl Step {
         [self.sequence as u8, self.number]
     }
 
-    /// The step that two bytes name, if the spec has it.
-    pub fn from_bytes([sequence, number]: [u8; 2]) -> Option<Self> {
-        Self::all().find(|step| step.sequence as u8 == sequence && step.number == number)
+    /// The step that two bytes name, if there is one.
+    pub fn from_bytes(bytes: [u8; 2]) -> Option<Self> {
+        Self::all()
+            .chain(Self::ours())
+            .find(|step| step.to_bytes() == bytes)
     }
 }
 
@@ -133,6 +157,8 @@ impl fmt::Display for Step {
             Sequence::Snapt => ("SNAPT", ""),
             Sequence::CnaptStar => ("CNAPT", "*"),
             Sequence::SnaptStar => ("SNAPT", "*"),
+            Sequence::CnaptOverlapped => ("CNAPT", "+"),
+            Sequence::SnaptOverlapped => ("SNAPT", "+"),
         };
         write!(formatter, "{side}-{}{star}", self.number)
     }
@@ -174,7 +200,9 @@ impl StepTrail {
 
 /// What must have happened on the other side before a step can begin: the cause of each step that
 /// waits for a message, as (step, the other side's step that sends the message).
-const CAUSES: [(Step, Step); 11] = [
+const CAUSES: [(Step, Step); 13] = [
+    (Step::snapt_overlapped(1), Step::cnapt_overlapped(4)),
+    (Step::cnapt_overlapped(8), Step::snapt_overlapped(5)),
     (Step::snapt(1), Step::cnapt(10)),
     (Step::cnapt(12), Step::snapt(9)),
     (Step::snapt(11), Step::cnapt(12)),
@@ -203,6 +231,9 @@ fn rank(step: Step) -> u16 {
         (Sequence::Snapt, 21..=23) => (9, 0),
         (Sequence::Cnapt, _) => (10, 0),
         (Sequence::Snapt, _) => (10, 50),
+        (Sequence::CnaptOverlapped, 1..=7) => (0, 0),
+        (Sequence::SnaptOverlapped, _) => (1, 0),
+        (Sequence::CnaptOverlapped, _) => (2, 0),
         (Sequence::CnaptStar, 1..=18) => (12, 0),
         (Sequence::SnaptStar, 0) => (11, 0),
         (Sequence::SnaptStar, 1..=12) => (13, 0),
@@ -259,8 +290,10 @@ mod tests {
         for step in all {
             assert_eq!(Step::from_bytes(step.to_bytes()), Some(step));
         }
+        let ours = Step::cnapt_overlapped(8);
+        assert_eq!(Step::from_bytes(ours.to_bytes()), Some(ours));
         assert_eq!(Step::from_bytes([0, 35]), None);
-        assert_eq!(Step::from_bytes([4, 1]), None);
+        assert_eq!(Step::from_bytes([6, 1]), None);
     }
 
     #[test]

@@ -111,6 +111,25 @@ const SNAPT_STAR: [&str; 17] = [
     "wake everything and send what was buffered",
 ];
 
+const CNAPT_OVERLAPPED: [&str; 8] = [
+    "suspend the decision task",
+    "wait until the decision task is suspended",
+    "make a link over the new network, with spare conduits, if there is none",
+    "send SWITCH_STEP2",
+    "let all streams and flows go on over the new link",
+    "send LAST_MESSAGE_BEFORE_REDIRECTION on every conduit of the old link",
+    "wait for LAST_MESSAGE_BEFORE_REDIRECTION on each, and for ALL_REDIRECTED",
+    "close the old conduits and wake the decision task",
+];
+
+const SNAPT_OVERLAPPED: [&str; 5] = [
+    "take the CNAPT ID and the new address from SWITCH_STEP2",
+    "let all streams and flows go on over the new link",
+    "send LAST_MESSAGE_BEFORE_REDIRECTION on every conduit of the old link",
+    "wait for LAST_MESSAGE_BEFORE_REDIRECTION on each",
+    "send ALL_REDIRECTED",
+];
+
 impl Step {
     /// What the step does, in a few words.
     pub fn text(self) -> &'static str {
@@ -119,6 +138,8 @@ impl Step {
             Sequence::Snapt => &SNAPT,
             Sequence::CnaptStar => &CNAPT_STAR,
             Sequence::SnaptStar => &SNAPT_STAR,
+            Sequence::CnaptOverlapped => &CNAPT_OVERLAPPED,
+            Sequence::SnaptOverlapped => &SNAPT_OVERLAPPED,
         };
         let (first, _) = self.sequence().bounds();
         texts[usize::from(self.number() - first)]

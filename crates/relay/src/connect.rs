@@ -171,7 +171,7 @@ mod tests {
     use handover_proto::session::{Cnapt, Output, Snapt, SnaptOptions};
     use handover_proto::stream::{CreditPool, INITIAL_LIMIT, STREAMS, Streams};
     use handover_proto::wire::{
-        Attach, CatalogueEntry, ClosedOld, Frame, Hello, Role, TransportProtocol, VERSION,
+        Attach, CatalogueEntry, Frame, Hello, Move, OldLink, Role, TransportProtocol, VERSION,
     };
     use handover_proto::{CnaptId, ConduitId, Instance, LinkNumber, Side};
     use tokio::io::AsyncReadExt as _;
@@ -283,11 +283,7 @@ mod tests {
             flow_idle: DEFAULT_FLOW_IDLE,
             services: Vec::new(),
         };
-        let order = Frame::SwitchUnexpected {
-            number: 1,
-            cnapt,
-            old: ClosedOld::Dead,
-        };
+        let order = Frame::SwitchUnexpected(Move::new(1, cnapt, OldLink::Dead));
         let open = Frame::Open {
             stream,
             floor: 0,

@@ -130,7 +130,7 @@ impl Session {
             cnapt_id: handover_proto::CnaptId(self.shared.client.key.id()).to_string(),
             name: self.shared.client.name.clone(),
             state: match phase {
-                SnaptPhase::Attached => ServerClientState::Attached,
+                SnaptPhase::Attached | SnaptPhase::AwaitDrained => ServerClientState::Attached,
                 SnaptPhase::AwaitMarkers
                 | SnaptPhase::AwaitClientServices
                 | SnaptPhase::AwaitStep2
@@ -247,8 +247,10 @@ impl Shared {
             Event::Redirected { number, link } => {
                 let mut peers = lock(&self.peers);
                 let address = peers.get(&link).copied();
-                // Conduits' numbers only grow, and all older than the link's are over.
-                peers.retain(|conduit, _| *conduit >= link);
+                // Conduits' numbers only grow. Of those that are older only the links that stand by may carry again.
+                let hub = &self.hub;
+                let lives = |conduit| hub.with(|machine, _| machine.has_link(conduit));
+                peers.retain(|conduit, _| *conduit >= link || lives(*conduit));
                 drop(peers);
                 let before = std::mem::replace(&mut *lock(&self.address), address);
                 let address = address.map_or_else(|| "unknown".to_owned(), |one| one.to_string());
@@ -271,6 +273,10 @@ impl Shared {
             | Event::Offered { .. }
             | Event::Lost { .. }
             | Event::Unreachable { .. }
+            | Event::Stalled { .. }
+            | Event::Recovered { .. }
+            | Event::StandsBy { .. }
+            | Event::StandbyLost { .. }
             | Event::Switched(_)
             | Event::Began { .. }
             | Event::SessionLost { .. }

@@ -5,6 +5,7 @@ use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, Uid, access};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::tun;
 
@@ -21,6 +22,8 @@ pub enum Facility {
     SshdDirectory,
     /// Where wireguard-go and wg meet.
     WireguardDirectory,
+    /// Multipath TCP in the kernel.
+    MultipathTcp,
 }
 
 /// The sockets of WireGuard implementations in user space.
@@ -53,6 +56,9 @@ impl Facility {
                 .and_then(|()| Ok(access(WIREGUARD_DIRECTORY, AccessFlags::W_OK)?))
                 .err()
                 .map(|error| format!("{WIREGUARD_DIRECTORY} cannot be written to: {error}")),
+            Self::MultipathTcp => Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP))
+                .err()
+                .map(|error| format!("the kernel has no Multipath TCP: {error}")),
         }
     }
 }

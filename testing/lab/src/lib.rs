@@ -22,6 +22,7 @@ pub mod ladder;
 pub mod link;
 pub mod log;
 pub mod measure;
+pub mod multipath;
 pub mod nat;
 pub mod neighbour;
 pub mod openssh;

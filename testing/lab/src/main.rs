@@ -38,6 +38,8 @@ enum Command {
         /// What the clients' links run over, where the measurement does not say it
         #[arg(long)]
         carrier: Option<Carrier>,
+        #[command(flatten)]
+        selection: bench::Selection,
     },
 }
 
@@ -48,8 +50,18 @@ fn main() -> ExitCode {
             names,
             verbose,
             carrier,
-        } => run(scenarios::ALL, &names, carrier, verbose),
-        Command::Bench { names, carrier } => run(bench::ALL, &names, carrier, true),
+        } => run(
+            scenarios::ALL,
+            &names,
+            verbose,
+            carrier,
+            &bench::Selection::default(),
+        ),
+        Command::Bench {
+            names,
+            carrier,
+            selection,
+        } => run(bench::ALL, &names, true, carrier, &selection),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -78,8 +90,9 @@ fn list() -> Result<()> {
 fn run(
     all: &'static [Scenario],
     names: &[String],
-    carrier: Option<Carrier>,
     verbose: bool,
+    carrier: Option<Carrier>,
+    selection: &bench::Selection,
 ) -> Result<()> {
     let chosen = choose(all, names)?;
     let sandboxed = enter_sandbox()?;
@@ -92,7 +105,7 @@ fn run(
             failed += usize::from(!names.is_empty());
             continue;
         }
-        match scenario.run_over(carrier, sandboxed, verbose) {
+        match scenario.run_selected(sandboxed, verbose, carrier, selection.clone()) {
             Ok(()) => writeln!(stdout, "{:<28}  ok", scenario.name)?,
             Err(error) => {
                 failed += 1;

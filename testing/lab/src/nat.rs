@@ -4,15 +4,14 @@
 //! without a word, from either side. Most routers are kinder to the inside, and let it take a forgotten connection
 //! up again.
 
-use std::io::Write;
 use std::net::Ipv4Addr;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::Result;
 use handover_sandbox::{Namespace, Route};
 
-use crate::facility::{Facility, find_program};
+use crate::facility::Facility;
+use crate::program::administer;
 use crate::topology::{gateway, prefix};
 
 /// What a scenario with these routers needs.
@@ -100,7 +99,8 @@ impl Nat {
 
     /// Whether it knows any connection now that is established.
     pub fn knows_a_connection(&self) -> Result<bool> {
-        let known = self.run(
+        let known = administer(
+            &self.host,
             "conntrack",
             &["-L", "-p", "tcp", "--state", "ESTABLISHED"],
             "",
@@ -125,29 +125,7 @@ impl Nat {
     }
 
     fn load_rules(&self) -> Result<()> {
-        self.run("nft", &["-f", "-"], RULES).map(drop)
-    }
-
-    /// Runs a program that asks or tells the kernel; returns what it prints.
-    fn run(&self, program: &str, arguments: &[&str], input: &str) -> Result<String> {
-        let Some(path) = find_program(program) else {
-            bail!("{program} is not installed");
-        };
-        let mut command = Command::new(path);
-        command.args(arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        command.stderr(Stdio::piped());
-        let mut child = self
-            .host
-            .spawn_administrator(command)
-            .with_context(|| format!("start {program}"))?;
-        if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(input.as_bytes())?;
-        }
-        let output = child.wait_with_output()?;
-        let message = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{program}: {message}");
-        Ok(String::from_utf8(output.stdout)?)
+        administer(&self.host, "nft", &["-f", "-"], RULES).map(drop)
     }
 }
 

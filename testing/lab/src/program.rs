@@ -1,6 +1,6 @@
 //! Real programs in a namespace: started, listened to, and gone with their value.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -11,8 +11,9 @@ use handover_sandbox::Namespace;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::facility::find_program;
 use crate::log::Log;
-use crate::wait::wait_for;
+use crate::wait::{wait_for, wait_until};
 
 /// A running program. Its output is recorded, line by line; dropping it kills it.
 #[derive(Debug)]
@@ -37,6 +38,31 @@ struct OutputState {
 
 /// stdout and stderr.
 const STREAMS: usize = 2;
+
+/// Runs a program to its end that asks or tells the kernel something about the network of `namespace`; returns what it
+/// prints.
+pub fn administer(
+    namespace: &Namespace,
+    program: &str,
+    arguments: &[&str],
+    input: &str,
+) -> Result<String> {
+    let path = find_program(program).with_context(|| format!("{program} is not installed"))?;
+    let mut command = Command::new(path);
+    command.args(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.stderr(Stdio::piped());
+    let mut child = namespace
+        .spawn_administrator(command)
+        .with_context(|| format!("start {program}"))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(input.as_bytes())?;
+    }
+    let output = child.wait_with_output()?;
+    let message = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{program}: {message}");
+    Ok(String::from_utf8(output.stdout)?)
+}
 
 impl Program {
     /// Starts `command` in `namespace`. `name` is for the log. Its input is a pipe: see
@@ -142,6 +168,17 @@ impl Program {
         }
     }
 
+    /// The last line of a program that has ended, once its output has.
+    pub fn last_line(&self, limit: Duration) -> Result<String> {
+        wait_until(
+            &format!("the end of the output of {}", self.name),
+            limit,
+            || Ok(self.output.lock().streams_closed == STREAMS),
+        )?;
+        let last = self.output.lock().lines.last().cloned();
+        last.with_context(|| format!("{} has ended without a word", self.name))
+    }
+
     /// Everything printed so far.
     pub fn lines(&self) -> Vec<String> {
         self.output.lock().lines.clone()
@@ -164,7 +201,7 @@ impl Program {
 
     /// An error if the program has ended, be it with success.
     pub fn ensure_running(&mut self) -> Result<()> {
-        match self.child.try_wait()? {
+        match self.ended()? {
             Some(status) => bail!("{} has ended with {status}", self.name),
             None => Ok(()),
         }
@@ -174,6 +211,11 @@ impl Program {
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let pid = Pid::from_raw(self.pid().try_into()?);
         kill(pid, signal).with_context(|| format!("send {signal} to {}", self.name))
+    }
+
+    /// The exit status if the program has ended.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
     }
 
     /// Kills the program and waits until it is gone.

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, anyhow};
 use handover_sandbox::{Entered, enter_user_namespace};
 
 use crate::account;
+use crate::bench::Selection;
 use crate::directory::TemporaryDirectory;
 use crate::facility::Facility;
 use crate::log::Log;
@@ -33,6 +34,8 @@ pub struct Lab {
     pub directory: TemporaryDirectory,
     /// What the clients' links run over; none: what they choose.
     pub carrier: Option<Carrier>,
+    /// What of a measurement is asked for.
+    pub selection: Selection,
 }
 
 /// What links run over.
@@ -61,6 +64,7 @@ impl Lab {
             log: Arc::clone(&self.log),
             directory: TemporaryDirectory::new()?,
             carrier: Some(carrier),
+            selection: self.selection.clone(),
         })
     }
 
@@ -100,20 +104,22 @@ impl Scenario {
 
     /// Runs it. The error of one that fails ends with the log.
     pub fn run(&self, proof: Sandboxed, verbose: bool) -> Result<()> {
-        self.run_over(None, proof, verbose)
+        self.run_selected(proof, verbose, None, Selection::default())
     }
 
-    /// As [`Scenario::run`], with clients whose links run over this carrier.
-    pub fn run_over(
+    /// As [`Scenario::run`], with clients whose links run over this carrier, and of a measurement only what is asked for.
+    pub fn run_selected(
         &self,
-        carrier: Option<Carrier>,
         _proof: Sandboxed,
         verbose: bool,
+        carrier: Option<Carrier>,
+        selection: Selection,
     ) -> Result<()> {
         let lab = Lab {
             log: Arc::new(Log::new(verbose)),
             directory: TemporaryDirectory::new()?,
             carrier,
+            selection,
         };
         let result = catch_unwind(AssertUnwindSafe(|| (self.run)(&lab)))
             .unwrap_or_else(|_panic| Err(anyhow!("it panicked: the message is above")))

@@ -20,7 +20,7 @@ const SLEEP: Duration = Duration::from_millis(2);
 const STALL: Duration = Duration::from_millis(15);
 
 /// How often a run is repeated before the machine is given up.
-const TRIES: usize = 30;
+pub const TRIES: usize = 30;
 
 /// A control at work.
 #[derive(Debug)]

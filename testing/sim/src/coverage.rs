@@ -31,6 +31,10 @@ pub struct Coverage {
     pub planned: u64,
     /// Switches that went step by step, but lost a marker on the way.
     pub unmarked: u64,
+    /// Switches in which both networks were up, planned to the end.
+    pub overlapped: u64,
+    /// Switches away from a link that was silent.
+    pub rescues: u64,
     /// Switches that were done by the starred steps.
     pub starred: u64,
     /// Switches that failed.
@@ -108,6 +112,8 @@ impl Coverage {
         self.fewest_faults = least(self.fewest_faults, other.fewest_faults);
         self.planned += other.planned;
         self.unmarked += other.unmarked;
+        self.overlapped += other.overlapped;
+        self.rescues += other.rescues;
         self.starred += other.starred;
         self.failed += other.failed;
         self.lost += other.lost;
@@ -144,6 +150,8 @@ impl Coverage {
             Event::Switched(report) => match report.procedure {
                 Procedure::Stepwise if report.planned => self.planned += 1,
                 Procedure::Stepwise => self.unmarked += 1,
+                Procedure::Overlapped => self.overlapped += 1,
+                Procedure::Rescue => self.rescues += 1,
                 Procedure::Starred => self.starred += 1,
             },
             Event::Lost { .. } => self.lost += 1,
@@ -151,6 +159,10 @@ impl Coverage {
             Event::Attached { .. }
             | Event::Offered { .. }
             | Event::Unreachable { .. }
+            | Event::Stalled { .. }
+            | Event::Recovered { .. }
+            | Event::StandsBy { .. }
+            | Event::StandbyLost { .. }
             | Event::Began { .. }
             | Event::Settled { .. }
             | Event::Refused { .. }
@@ -193,9 +205,16 @@ impl fmt::Display for Coverage {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             formatter,
-            "switches: {} planned, {} step by step without all markers, {} starred, {} failed; {} links \
+            "switches: {} planned step by step, {} without all markers, {} overlapped, {} rescues, {} starred, {} failed; {} links \
              and {} sessions lost",
-            self.planned, self.unmarked, self.starred, self.failed, self.lost, self.sessions_lost
+            self.planned,
+            self.unmarked,
+            self.overlapped,
+            self.rescues,
+            self.starred,
+            self.failed,
+            self.lost,
+            self.sessions_lost
         )?;
         let seconds = self.mean(self.time.as_secs());
         writeln!(

@@ -72,6 +72,9 @@ struct Model {
     /// Networks are opened and closed by hooks, which fail as connections die.
     #[arg(long)]
     hooks: bool,
+    /// Switches that the user orders overlap.
+    #[arg(long, conflicts_with = "hooks")]
+    overlap: bool,
     /// Leaves out a rule, by its name in `handover-sim bugs`.
     #[arg(long, value_name = "RULE", value_parser = bugs::rule)]
     without: Option<Bug>,
@@ -137,6 +140,7 @@ fn explore_model(model: &Model) -> anyhow::Result<bool> {
         late: model.late,
         client_services: model.client_services,
         hooks: model.hooks,
+        overlap: model.overlap,
         bug: model.without,
     };
     let mut out = std::io::stdout().lock();

@@ -24,7 +24,7 @@ pub enum Wait {
 
 impl Wait {
     /// All of them, the CNAPT's first.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 29] = [
         Self::At(Step::cnapt(7)),
         Self::At(Step::cnapt(11)),
         Self::At(Step::cnapt(13)),
@@ -41,6 +41,8 @@ impl Wait {
         Self::At(Step::cnapt_star(16)),
         Self::At(Step::cnapt_star(18)),
         Self::At(Step::cnapt_star(21)),
+        Self::At(Step::cnapt_overlapped(3)),
+        Self::At(Step::cnapt_overlapped(7)),
         Self::Attached(Side::Cnapt),
         Self::Detached,
         Self::At(Step::snapt(10)),
@@ -49,6 +51,7 @@ impl Wait {
         Self::At(Step::snapt(20)),
         Self::At(Step::snapt_star(0)),
         Self::At(Step::snapt_star(12)),
+        Self::At(Step::snapt_overlapped(4)),
         Self::Attached(Side::Snapt),
         Self::New,
     ];
@@ -95,10 +98,21 @@ impl Wait {
             | (Sequence::CnaptStar, 18 | 21)
             | (Sequence::Snapt, 20)
             | (Sequence::SnaptStar, 12) => Some(progress),
+            (Sequence::CnaptOverlapped, 2) => Some(bound::SUSPENSION),
+            (Sequence::CnaptOverlapped, 3) => Some(bound::DIAL),
+            // The end of the other's wait for markers is progress here.
+            (Sequence::CnaptOverlapped, 7) => Some(bound::DRAIN + 2 * progress),
+            (Sequence::SnaptOverlapped, 4) => Some(bound::DRAIN),
             // The switch timeout is the administrator's; no other step is waited at.
-            (Sequence::Cnapt | Sequence::Snapt | Sequence::CnaptStar | Sequence::SnaptStar, _) => {
-                None
-            }
+            (
+                Sequence::Cnapt
+                | Sequence::Snapt
+                | Sequence::CnaptStar
+                | Sequence::SnaptStar
+                | Sequence::CnaptOverlapped
+                | Sequence::SnaptOverlapped,
+                _,
+            ) => None,
         }
     }
 }
@@ -130,7 +144,8 @@ impl World {
 
     fn cnapt_wait(&self) -> Option<Wait> {
         let last = self.cnapt.trail().steps().last();
-        let starred = last.is_some_and(|(step, _)| step.sequence() == Sequence::CnaptStar);
+        let sequence = last.map(|(step, _)| step.sequence());
+        let starred = sequence == Some(Sequence::CnaptStar);
         let either = |planned, star| {
             Some(Wait::At(if starred {
                 Step::cnapt_star(star)
@@ -141,6 +156,9 @@ impl World {
         match self.cnapt.phase() {
             Phase::Detached => Some(Wait::Detached),
             Phase::Attached => Some(Wait::Attached(Side::Cnapt)),
+            Phase::AwaitSuspension if sequence == Some(Sequence::CnaptOverlapped) => {
+                Some(Wait::At(Step::cnapt_overlapped(2)))
+            }
             Phase::AwaitSuspension => either(7, 7),
             Phase::AwaitAck => Some(Wait::At(Step::cnapt(11))),
             Phase::AwaitMarkers => Some(Wait::At(Step::cnapt(13))),
@@ -152,6 +170,8 @@ impl World {
             Phase::AwaitControl => either(28, 16),
             Phase::AwaitRenewal => either(30, 18),
             Phase::AwaitAllRedirected => either(33, 21),
+            Phase::AwaitStandby => Some(Wait::At(Step::cnapt_overlapped(3))),
+            Phase::AwaitDrained => Some(Wait::At(Step::cnapt_overlapped(7))),
             Phase::Refused => None,
         }
     }
@@ -164,7 +184,10 @@ impl World {
             SnaptPhase::AwaitClientServices => Some(Wait::At(Step::snapt(12))),
             SnaptPhase::AwaitStep2 => Some(Wait::At(Step::snapt(16))),
             SnaptPhase::AwaitRenewal(Procedure::Stepwise) => Some(Wait::At(Step::snapt(20))),
-            SnaptPhase::AwaitRenewal(Procedure::Starred) => Some(Wait::At(Step::snapt_star(12))),
+            SnaptPhase::AwaitDrained => Some(Wait::At(Step::snapt_overlapped(4))),
+            SnaptPhase::AwaitRenewal(
+                Procedure::Starred | Procedure::Overlapped | Procedure::Rescue,
+            ) => Some(Wait::At(Step::snapt_star(12))),
             SnaptPhase::AwaitUnexpected => Some(Wait::At(Step::snapt_star(0))),
             SnaptPhase::Released => None,
         }

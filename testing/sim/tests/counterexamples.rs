@@ -428,7 +428,7 @@ fn case_15_ordered_again_on_the_same_link_all_conduits_are_fresh() -> Result<(),
     world.run_until(PATIENCE, "the switch", |world| {
         world.switches().count() == 1
     })?;
-    let orders = |frame: &Frame| matches!(frame, Frame::SwitchUnexpected { .. });
+    let orders = |frame: &Frame| matches!(frame, Frame::SwitchUnexpected(_));
     assert_eq!(world.saw(Side::Snapt, orders), 2);
     assert_eq!(world.control()?, control, "on the same link");
     world.finish(PATIENCE)?;

@@ -14,8 +14,8 @@ use handover_proto::stream::{
     CreditPool, INITIAL_LIMIT, PeerMisbehaved, STREAMS, Streams, Transmit,
 };
 use handover_proto::wire::{
-    Attach, Attached, CatalogueEntry, ClosedOld, Datagram, Decoder, Frame, Hello, Item, Purpose,
-    RefusedCode, Renew, Request, Role, TransportProtocol, VERSION,
+    Attach, Attached, CatalogueEntry, Datagram, Decoder, Frame, Hello, Item, Move, OldLink,
+    Purpose, RefusedCode, Renew, Request, Role, TransportProtocol, VERSION,
 };
 use handover_proto::{CnaptId, ConduitId, FlowId, Instance, Instant, LinkNumber, Side, StreamId};
 use handover_sim::{request, service};
@@ -326,10 +326,10 @@ fn ask_to_attach(snapt: &mut Snapt, control: ConduitId) -> Result<(), PeerMisbeh
 }
 
 fn move_to(snapt: &mut Snapt, control: ConduitId, number: u64) -> Result<(), PeerMisbehaved> {
-    let (cnapt, old) = (ID, ClosedOld::Dead);
+    let (cnapt, old) = (ID, OldLink::Dead);
     snapt.handle_frame(
         control,
-        &Frame::SwitchUnexpected { number, cnapt, old },
+        &Frame::SwitchUnexpected(Move::new(number, cnapt, old)),
         at(0),
     )
 }
@@ -664,8 +664,8 @@ fn leaving_releases_the_session_at_once() -> Result<(), PeerMisbehaved> {
 fn an_identity_that_is_not_the_keys_is_refused() -> Result<(), PeerMisbehaved> {
     let mut snapt = snapt();
     attach(&mut snapt, CONTROL, 1)?;
-    let (number, cnapt, old) = (1, CnaptId([8; 32]), ClosedOld::Dead);
-    let order = Frame::SwitchUnexpected { number, cnapt, old };
+    let (number, cnapt, old) = (1, CnaptId([8; 32]), OldLink::Dead);
+    let order = Frame::SwitchUnexpected(Move::new(number, cnapt, old));
     assert_eq!(
         snapt.handle_frame(CONTROL, &order, at(0)),
         Err(PeerMisbehaved::WrongIdentity)

@@ -147,7 +147,8 @@ impl Streams {
     /// If there is none and none is under way, another attempt follows after a pause: whoever has a datagram, on
     /// either side, waits for it, and asks for nothing.
     pub(crate) fn retry_datagram_conduit(&mut self, now: Instant) {
-        if self.lacks_datagram_conduit() && self.dialling == 0 {
+        let dialling = self.current.map_or(0, |current| self.dialling(current));
+        if self.lacks_datagram_conduit() && dialling == 0 {
             self.spares_deadline.get_or_insert(now + SPARE_PAUSE);
         }
     }

@@ -1,21 +1,29 @@
 //! The CNAPT's session machine: CNAPT-1..34 and CNAPT-1*..23*.
 //!
-//! It holds at most one link that carries and one that is being made. The steps stand in the spec's
-//! order, each marked in the trail where it is taken; a wait is marked when it begins.
+//! It holds at most one link that carries or is being made for it, and some beside it ([`standby`]). The steps stand
+//! in the spec's order, each marked in the trail where it is taken; a wait is marked when it begins. The overlapped
+//! switch, which is ours, is in [`overlap`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+mod overlap;
+mod rescue;
+mod standby;
+
+use rescue::{Hold, Return};
+use standby::{Standby, StandbyDial};
+
 use super::link::Link;
 use super::timer::Timers;
 use super::{Close, Event, Loss, NetworkId, Output, Procedure, SwitchReport, Timer, bound};
 use crate::bug::Bug;
 use crate::step::{Step, StepTrail};
-use crate::stream::{PeerMisbehaved, STREAMS, ServiceKind, Streams};
+use crate::stream::{Conduit, PeerMisbehaved, ServiceKind, Streams};
 use crate::wire::{
-    Attach, Attached, CatalogueEntry, ClosedOld, Frame, Hello, Layer, OfferedService, RefusedCode,
+    Attached, CatalogueEntry, Frame, Hello, Layer, Move, OfferedService, OldLink, RefusedCode,
     Renew, Role, Trail, VERSION,
 };
 use crate::{CnaptId, ConduitId, Instance, Instant, LinkNumber};
@@ -49,6 +57,10 @@ pub enum Phase {
     AwaitRenewal,
     /// CNAPT-33, CNAPT-21*: ALL_REDIRECTED.
     AwaitAllRedirected,
+    /// CNAPT-3+: the new link, while the old one carries.
+    AwaitStandby,
+    /// CNAPT-7+: the markers of the old link and ALL_REDIRECTED, while the new one carries.
+    AwaitDrained,
     /// Turned away for good.
     Refused,
 }
@@ -80,14 +92,47 @@ struct Switch {
     left_whole: bool,
     /// Every marker came, both ways, as far as is known.
     complete: bool,
-    /// The SNAPT's OK_TO_REDIRECTION came, with its view of `complete`.
+    /// The SNAPT's OK_TO_REDIRECTION came, or in an overlapped switch ALL_REDIRECTED, with its view of `complete`.
     ok: Option<bool>,
+    /// The link that an overlapped switch has left, by its control conduit.
+    left: Option<ConduitId>,
     /// How often CNAPT-11 or CNAPT-19 was prolonged.
     extensions: u32,
     retries: u32,
     /// The first of this process: not a switch for people.
     first: bool,
     ordered: bool,
+}
+
+impl Switch {
+    const fn new(
+        number: u64,
+        procedure: Procedure,
+        from: Option<NetworkId>,
+        to: NetworkId,
+        started: Instant,
+    ) -> Self {
+        Self {
+            number,
+            procedure,
+            from,
+            to,
+            failed: None,
+            started,
+            left_whole: false,
+            complete: true,
+            ok: None,
+            left: None,
+            extensions: 0,
+            retries: 0,
+            first: false,
+            ordered: false,
+        }
+    }
+
+    const fn is_starred(&self) -> bool {
+        matches!(self.procedure, Procedure::Starred | Procedure::Rescue)
+    }
 }
 
 /// The session at the device.
@@ -104,11 +149,25 @@ pub struct Cnapt {
     link: Option<(ConduitId, Link)>,
     network: Option<NetworkId>,
     dialling: Option<LinkNumber>,
+    /// The links beside it, by control conduit.
+    standbys: BTreeMap<ConduitId, Standby>,
+    standby_dials: BTreeMap<LinkNumber, StandbyDial>,
+    /// The network that a rescue goes to as soon as there is a link.
+    rescue_to: Option<NetworkId>,
+    /// When the last one began.
+    rescued: Option<Instant>,
+    /// By the network that was left and the one that was gone to.
+    holds: BTreeMap<(NetworkId, NetworkId), Hold>,
+    /// Which network the last switch left for which, if it was one.
+    rescued_by: Option<(NetworkId, NetworkId)>,
+    returning: Option<Return>,
     next_link: u32,
     /// The highest switch number that was given out.
     number: u64,
     /// The last switch whose RENEW was answered.
     renewed: u64,
+    /// The last switch that is over.
+    settled: u64,
     switch: Option<Switch>,
     lost: Option<(Option<NetworkId>, Instant)>,
     /// How long nothing may pass on an idle link, where it is not as everywhere.
@@ -138,9 +197,17 @@ impl Cnapt {
             link: None,
             network: None,
             dialling: None,
+            standbys: BTreeMap::new(),
+            standby_dials: BTreeMap::new(),
+            rescue_to: None,
+            rescued: None,
+            holds: BTreeMap::new(),
+            rescued_by: None,
+            returning: None,
             next_link: 1,
             number: 0,
             renewed: 0,
+            settled: 0,
             switch: None,
             lost: None,
             keepalives: BTreeMap::new(),
@@ -161,6 +228,11 @@ impl Cnapt {
     /// The network that carries, or the last one that did.
     pub const fn network(&self) -> Option<NetworkId> {
         self.network
+    }
+
+    /// The control conduit of the link that carries or is about to.
+    pub fn control(&self) -> Option<ConduitId> {
+        self.link.as_ref().map(|(control, _)| *control)
     }
 
     /// The streams.
@@ -221,6 +293,8 @@ impl Cnapt {
             self.timers.next(),
             self.streams.next_timeout(),
             self.probe_deadline(),
+            self.standby_deadline(),
+            self.return_deadline(),
         ]
         .into_iter()
         .flatten()
@@ -235,7 +309,10 @@ impl Cnapt {
             None => Timer::Probe,
         });
         let streams = self.streams.armed_timers();
-        self.timers.armed().chain(probe).chain(streams).collect()
+        let standby = self.standby_deadline().map(|_| Timer::Standby);
+        let back = self.return_deadline().map(|_| Timer::Return);
+        let links = probe.into_iter().chain(standby).chain(back);
+        self.timers.armed().chain(links).chain(streams).collect()
     }
 
     // === Commands ===
@@ -275,7 +352,9 @@ impl Cnapt {
             | Phase::AwaitVpn
             | Phase::AwaitControl
             | Phase::AwaitRenewal
-            | Phase::AwaitAllRedirected => Ordered::Busy,
+            | Phase::AwaitAllRedirected
+            | Phase::AwaitStandby
+            | Phase::AwaitDrained => Ordered::Busy,
         }
     }
 
@@ -289,6 +368,7 @@ impl Cnapt {
         self.link = None;
         self.phase = Phase::Refused;
         self.timers = Timers::default();
+        self.close_standbys(Close::Drain);
         self.streams.stop_all_forwarding();
         self.streams.take_off_conduits();
         self.close_conduits(Close::Reset);
@@ -337,10 +417,18 @@ impl Cnapt {
         if self.network == Some(network) && self.link.is_some() {
             self.lose_link(Loss::NetworkGone, now);
         }
+        self.standby_dials.retain(|_, dial| dial.network != network);
+        if let Some(control) = self.standby_on(network) {
+            self.drop_standby(control, Close::Reset, now);
+        }
     }
 
     /// The control conduit of a link that was asked for is there.
     pub fn control_up(&mut self, link: LinkNumber, control: ConduitId, now: Instant) {
+        if let Some(dial) = self.standby_dials.remove(&link) {
+            self.standby_up(dial, link, control, now);
+            return;
+        }
         if self.dialling != Some(link) || self.phase != Phase::AwaitControl {
             self.streams.outputs.push_back(Output::Close {
                 conduit: control,
@@ -352,36 +440,23 @@ impl Cnapt {
         self.dialling = None;
         self.link = Some((control, Link::new(link, now)));
         self.network = self.switch.map(|switch| switch.to);
-        self.streams.add_conduit(control, control);
-        self.greet(control, link, Role::Control);
-        let (snapt, session) = self.session.unwrap_or((Instance(0), 0));
-        self.push(
-            control,
-            Frame::Attach(Attach {
-                cnapt: self.id,
-                session,
-                snapt,
-                initial_limit: self.streams.initial_limit(),
-                streams: STREAMS,
-                flow_idle: self.streams.flows.idle(),
-                services: self.services.clone(),
-            }),
-        );
+        self.attach_link(control, link);
         self.announce_move(control, now);
     }
 
     /// It could not be made.
     pub fn control_failed(&mut self, link: LinkNumber, now: Instant) {
-        if self.dialling == Some(link) && self.phase == Phase::AwaitControl {
+        if let Some(dial) = self.standby_dials.remove(&link) {
+            self.standby_failed(dial, now);
+        } else if self.dialling == Some(link) && self.phase == Phase::AwaitControl {
             self.dialling = None;
             self.fail_target(now);
         }
     }
 
     /// A conduit that was asked for is there.
-    pub fn conduit_up(&mut self, link: ConduitId, conduit: ConduitId) {
-        let number = self.link.as_ref().filter(|(control, _)| *control == link);
-        let Some(number) = number.map(|(_, link)| link.number) else {
+    pub fn conduit_up(&mut self, link: ConduitId, conduit: ConduitId, now: Instant) {
+        let Some(number) = self.link_of(link).map(|link| link.number) else {
             self.streams.outputs.push_back(Output::Close {
                 conduit,
                 how: Close::Reset,
@@ -389,22 +464,27 @@ impl Cnapt {
             });
             return;
         };
-        self.streams.dialling = self.streams.dialling.saturating_sub(1);
+        self.streams.dialled(link);
         self.streams.add_conduit(conduit, link);
         self.greet(conduit, number, Role::Conduit);
         self.streams.number_for_datagrams();
         self.streams.number_for_the_other_side();
+        self.go_over_if_ready(now);
+    }
+
+    /// The link with this control conduit, whether it carries or not.
+    fn link_of(&self, control: ConduitId) -> Option<&Link> {
+        let carries = self.link.as_ref().filter(|(of, _)| *of == control);
+        let carries = carries.map(|(_, link)| link);
+        carries.or_else(|| self.standbys.get(&control).map(|one| &one.link))
     }
 
     /// It could not be made. The next stream that needs one asks again; a missing one for datagrams is tried again.
     pub fn conduit_failed(&mut self, link: ConduitId, now: Instant) {
-        if self
-            .link
-            .as_ref()
-            .is_some_and(|(control, _)| *control == link)
-        {
-            self.streams.dialling = self.streams.dialling.saturating_sub(1);
+        if self.link_of(link).is_some() {
+            self.streams.dialled(link);
             self.streams.retry_datagram_conduit(now);
+            self.go_over_if_ready(now);
         }
     }
 
@@ -418,16 +498,21 @@ impl Cnapt {
             self.lose_link(Loss::ControlLost, now);
             return;
         }
-        let marked = self
-            .streams
-            .conduits
-            .get(&conduit)
-            .is_none_or(|conduit| conduit.number.is_none() || conduit.marker_arrived);
-        if let Some(switch) = &mut self.switch {
-            switch.complete &= marked;
+        if self.standbys.contains_key(&conduit) {
+            self.drop_standby(conduit, Close::Reset, now);
+            return;
+        }
+        if let Some(switch) = &mut self.switch
+            && self
+                .streams
+                .unmarked_below(switch.number)
+                .any(|id| id == conduit)
+        {
+            switch.complete = false;
         }
         self.streams.lose_conduit(conduit, now);
         self.check_markers(now);
+        self.check_drained(now);
     }
 
     /// Something came by this conduit.
@@ -441,8 +526,12 @@ impl Cnapt {
             && of == Some(*control)
         {
             link.heard(now);
+            link.suspected = false;
             self.streams.heard(conduit);
+            self.streams.answered();
+            let by = *control;
             let progress = match self.phase {
+                Phase::AwaitDrained => return self.drain_progresses(by, now),
                 Phase::AwaitMarkers => Timer::Markers,
                 Phase::AwaitRenewal => Timer::Renewal,
                 Phase::AwaitAllRedirected => Timer::AllRedirected,
@@ -456,9 +545,16 @@ impl Cnapt {
                 | Phase::AwaitOpening
                 | Phase::AwaitVpn
                 | Phase::AwaitControl
+                | Phase::AwaitStandby
                 | Phase::Refused => return,
             };
             self.await_progress(progress, now);
+        } else if let Some(control) = of {
+            self.heard_beside(control, now);
+            self.streams.heard(conduit);
+            if self.phase == Phase::AwaitDrained {
+                self.drain_progresses(control, now);
+            }
         }
     }
 
@@ -476,7 +572,7 @@ impl Cnapt {
         let Some(state) = self.streams.conduits.get(&conduit) else {
             return Ok(());
         };
-        let control = state.link == conduit;
+        let (link, control) = (state.link, state.link == conduit);
         match (frame.layer(), frame) {
             (Layer::Stream, _) => self.streams.handle_frame(frame, now),
             (Layer::Flow, Frame::Datagram(datagram)) => {
@@ -488,8 +584,17 @@ impl Cnapt {
             }
             (Layer::Conduit, Frame::Hello(_)) => Ok(()),
             (Layer::Link, Frame::Refused { code }) => {
-                self.handle_refused(*code, now);
+                let standby = self.standbys.contains_key(&link);
+                if standby && *code != RefusedCode::Superseded {
+                    self.drop_standby(link, Close::Reset, now);
+                } else {
+                    self.handle_refused(*code, now);
+                }
                 Ok(())
+            }
+            (Layer::Link, _) if control && self.standbys.contains_key(&conduit) => {
+                self.handle_standby_control(conduit, frame, now)?;
+                self.streams.check_flood(conduit)
             }
             (Layer::Link, _) if control => {
                 self.handle_control(conduit, frame, now)?;
@@ -526,8 +631,9 @@ impl Cnapt {
             Frame::Offered { services } => self.handle_offered(services),
             Frame::Probe { token } => self.push(control, Frame::ProbeReply { token: *token }),
             Frame::ProbeReply { token } => self.handle_probe_reply(*token, now),
+            Frame::Stalled { number, lost } => self.handle_stalled(*number, *lost, now),
             Frame::Trail(trail) => {
-                if trail.number == self.renewed {
+                if trail.number == self.settled {
                     self.peer_trail = Some(trail.clone());
                 }
                 self.settle_trail(false, now);
@@ -537,25 +643,56 @@ impl Cnapt {
         Ok(())
     }
 
+    /// What the SNAPT says on a link that does not carry. Of a switch it speaks on the new link only, and what it
+    /// had said on the old one before is the business of that.
+    fn handle_standby_control(
+        &mut self,
+        control: ConduitId,
+        frame: &Frame,
+        now: Instant,
+    ) -> Result<(), PeerMisbehaved> {
+        if let Frame::Attached(attached) = frame {
+            self.standby_attached(control, (attached.snapt, attached.session), now);
+        } else if let Frame::Probe { token } = frame {
+            self.push(control, Frame::ProbeReply { token: *token });
+        } else if let Frame::ProbeReply { token } = frame {
+            if let Some(standby) = self.standbys.get_mut(&control) {
+                standby.link.answered(*token, now);
+            }
+        } else if let Frame::Stalled { number, lost } = frame {
+            self.handle_stalled(*number, *lost, now);
+        }
+        Ok(())
+    }
+
+    /// The SNAPT has lost what carries. If it is in the middle of a switch that it cannot follow, that is ordered anew.
+    fn handle_stalled(&mut self, number: u64, lost: bool, now: Instant) {
+        match self.switch {
+            Some(switch)
+                if lost && self.phase == Phase::AwaitDrained && number == switch.number =>
+            {
+                self.order_anew(now);
+            }
+            None if number == self.settled => self.look_at_link(now),
+            Some(_) | None => {}
+        }
+    }
+
     // === The planned switch, step by step ===
 
     fn begin_stepwise(&mut self, to: NetworkId, now: Instant) {
+        self.forget_rescue();
         self.trail.clear();
         self.streams.start_gap(now);
         self.switch = Some(Switch {
-            number: self.next_number(),
-            procedure: Procedure::Stepwise,
-            from: self.network,
-            to,
-            failed: None,
-            started: now,
-            left_whole: false,
-            complete: true,
-            ok: None,
-            extensions: 0,
-            retries: 0,
-            first: false,
             ordered: true,
+            ..Switch::new(
+                self.next_number(),
+                Procedure::Stepwise,
+                self.network,
+                to,
+                now,
+            )
         });
         self.suspend_and_stop(Step::cnapt, now);
     }
@@ -601,6 +738,8 @@ impl Cnapt {
         match self.switch.map(|switch| switch.procedure) {
             Some(Procedure::Stepwise) => self.send_step1(now),
             Some(Procedure::Starred) => self.destroy_old(now),
+            Some(Procedure::Overlapped) => self.await_standby(now),
+            Some(Procedure::Rescue) => self.set_aside_old(now),
             None => self.phase = Phase::Detached,
         }
     }
@@ -668,21 +807,20 @@ impl Cnapt {
             state.marker_arrived = true;
         }
         self.check_markers(now);
+        self.check_drained(now);
     }
 
     fn check_markers(&mut self, now: Instant) {
         let Some(switch) = self.switch.filter(|_| self.phase == Phase::AwaitMarkers) else {
             return;
         };
-        let all = self.streams.numbered_below(switch.number).all(|id| {
-            self.streams
-                .conduits
-                .get(&id)
-                .is_some_and(|conduit| conduit.marker_arrived)
-        });
-        if all {
+        if self.all_markers_came(switch.number) {
             self.await_ok(now);
         }
+    }
+
+    fn all_markers_came(&self, number: u64) -> bool {
+        self.streams.unmarked_below(number).next().is_none()
     }
 
     fn await_ok(&mut self, now: Instant) {
@@ -772,6 +910,7 @@ impl Cnapt {
     fn begin_starred(&mut self, to: NetworkId, ordered: bool, now: Instant) {
         let (from, started) = self.lost.unwrap_or((self.network, now));
         let broken_off = self.switch;
+        self.forget_rescue();
         if broken_off.is_none() {
             self.trail.clear();
             if self.lost.is_none() {
@@ -779,19 +918,10 @@ impl Cnapt {
             }
         }
         let fresh = Switch {
-            number: self.next_number(),
-            procedure: Procedure::Starred,
-            from,
-            to,
-            failed: None,
-            started,
-            left_whole: false,
             complete: false,
-            ok: None,
-            extensions: 0,
-            retries: 0,
             first: !self.began,
             ordered,
+            ..Switch::new(self.next_number(), Procedure::Starred, from, to, started)
         };
         self.switch = Some(match broken_off {
             None => fresh,
@@ -840,7 +970,9 @@ impl Cnapt {
         } else {
             match switch.procedure {
                 Procedure::Stepwise => self.open_network(now),
-                Procedure::Starred => self.move_sockets(self.network, now),
+                Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => {
+                    self.move_sockets(self.network, now)
+                }
             }
         }
     }
@@ -851,7 +983,7 @@ impl Cnapt {
         match self.switch.map(|switch| switch.procedure) {
             Some(Procedure::Stepwise) if !done => self.fail_target(now),
             Some(Procedure::Stepwise | Procedure::Starred) => self.open_network(now),
-            None => {}
+            Some(Procedure::Overlapped | Procedure::Rescue) | None => {}
         }
     }
 
@@ -860,7 +992,7 @@ impl Cnapt {
         let opens = match switch.procedure {
             //= docs/spec/planned.md#cnapt-23
             Procedure::Stepwise => self.take(Step::cnapt(23), now),
-            Procedure::Starred => true,
+            Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => true,
         };
         if opens {
             let (number, network) = (switch.number, switch.to);
@@ -877,7 +1009,7 @@ impl Cnapt {
         let changes = match switch.procedure {
             //= docs/spec/planned.md#cnapt-24
             Procedure::Stepwise => self.take(Step::cnapt(24), now),
-            Procedure::Starred => true,
+            Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => true,
         };
         if changes {
             let (number, network) = (switch.number, switch.to);
@@ -909,6 +1041,8 @@ impl Cnapt {
             | Phase::AwaitControl
             | Phase::AwaitRenewal
             | Phase::AwaitAllRedirected
+            | Phase::AwaitStandby
+            | Phase::AwaitDrained
             | Phase::Refused => {}
         }
     }
@@ -919,7 +1053,9 @@ impl Cnapt {
     fn move_sockets(&mut self, network: Option<NetworkId>, now: Instant) {
         let Some(switch) = self.switch else { return };
         self.timers.stop(Timer::Networks);
-        let link = LinkNumber(self.next_link);
+        let standby = network.and_then(|network| self.standby_on(network));
+        let link = standby.and_then(|control| self.link_of(control));
+        let link = link.map_or(LinkNumber(self.next_link), |link| link.number);
         //= docs/spec/planned.md#cnapt-25
         //= docs/spec/unexpected.md#cnapt-star-13
         if self.take_by(switch, 25, 13, now) {
@@ -933,7 +1069,17 @@ impl Cnapt {
         self.mark(step_of(switch, 27, 15), now);
         //= docs/spec/planned.md#cnapt-28
         //= docs/spec/unexpected.md#cnapt-star-16
-        self.dial(step_of(switch, 28, 16), network, now);
+        let step = step_of(switch, 28, 16);
+        match standby.and_then(|control| Some((control, self.standbys.remove(&control)?))) {
+            Some((control, standby)) => {
+                self.mark(step, now);
+                self.streams.forget_link(control);
+                self.link = Some((control, standby.link));
+                self.network = Some(standby.network);
+                self.announce_move(control, now);
+            }
+            None => self.dial(step, network, now),
+        }
     }
 
     fn dial(&mut self, step: Step, network: Option<NetworkId>, now: Instant) {
@@ -956,16 +1102,23 @@ impl Cnapt {
             self.take_places(switch, control, now);
             return;
         }
-        let (number, cnapt) = (switch.number, self.id);
+        let number = switch.number;
         self.timers.stop_waits();
-        let old = if switch.complete {
-            ClosedOld::Drained
-        } else {
-            ClosedOld::Dead
+        let order = Move {
+            number,
+            cnapt: self.id,
+            old: if switch.complete {
+                OldLink::Drained
+            } else {
+                OldLink::Dead
+            },
+            kept: self.kept_links(),
         };
         let announced = match switch.procedure {
-            Procedure::Stepwise => Frame::SwitchStep2 { number, cnapt, old },
-            Procedure::Starred => Frame::SwitchUnexpected { number, cnapt, old },
+            Procedure::Stepwise => Frame::SwitchStep2(order),
+            Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => {
+                Frame::SwitchUnexpected(order)
+            }
         };
         //= docs/spec/planned.md#cnapt-29
         //= docs/spec/unexpected.md#cnapt-star-17
@@ -1071,6 +1224,14 @@ impl Cnapt {
     }
 
     fn handle_all_redirected(&mut self, number: u64, complete: bool, now: Instant) {
+        if self.phase == Phase::AwaitDrained && self.is_number(number) {
+            self.timers.stop(Timer::AllRedirected);
+            if let Some(switch) = &mut self.switch {
+                switch.ok = Some(complete);
+            }
+            self.check_drained(now);
+            return;
+        }
         if self.phase != Phase::AwaitAllRedirected || !self.is_number(number) {
             return;
         }
@@ -1080,11 +1241,12 @@ impl Cnapt {
         self.streams.set_round_trip(link.round_trip);
         self.timers.stop_waits();
         let resends = match switch.procedure {
-            Procedure::Stepwise => true,
+            Procedure::Stepwise | Procedure::Overlapped => true,
             //= docs/spec/unexpected.md#cnapt-star-22
-            Procedure::Starred => self.take(Step::cnapt_star(22), now),
+            Procedure::Starred | Procedure::Rescue => self.take(Step::cnapt_star(22), now),
         };
         self.renewed = number;
+        self.settled = number;
         self.phase = Phase::Attached;
         self.lost = None;
         self.switch = None;
@@ -1112,7 +1274,7 @@ impl Cnapt {
         let event = if !first {
             Event::Switched(SwitchReport {
                 number: switch.number,
-                planned: switch.complete && (switch.procedure == Procedure::Starred || complete),
+                planned: switch.complete && (switch.is_starred() || complete),
                 procedure: switch.procedure,
                 from: switch.from,
                 to: switch.failed.unwrap_or(switch.to),
@@ -1163,23 +1325,22 @@ impl Cnapt {
             | Phase::AwaitAck
             | Phase::AwaitMarkers
             | Phase::AwaitOk
-            | Phase::AwaitServerServices => self.give_up_stepwise(now),
+            | Phase::AwaitServerServices
+            | Phase::AwaitStandby => self.give_up_planned(now),
             // Nothing of the old link is left, and now the new one died.
             Phase::AwaitClosing
             | Phase::AwaitOpening
             | Phase::AwaitVpn
             | Phase::AwaitControl
             | Phase::AwaitRenewal
-            | Phase::AwaitAllRedirected => self.fail_target(now),
+            | Phase::AwaitAllRedirected
+            | Phase::AwaitDrained => self.fail_target(now),
             Phase::Detached | Phase::Refused => {}
         }
     }
 
-    fn give_up_stepwise(&mut self, now: Instant) {
-        if let Some(switch) = self
-            .switch
-            .filter(|one| one.procedure == Procedure::Stepwise)
-        {
+    fn give_up_planned(&mut self, now: Instant) {
+        if let Some(switch) = self.switch.filter(|one| !one.is_starred()) {
             let since = self
                 .link
                 .as_ref()
@@ -1232,7 +1393,9 @@ impl Cnapt {
         }
         switch.retries += 1;
         switch.number = self.next_number();
-        switch.procedure = Procedure::Starred;
+        if !switch.is_starred() {
+            switch.procedure = Procedure::Starred;
+        }
         self.switch = Some(switch);
         self.streams.take_off_conduits();
         self.announce_move(control, now);
@@ -1249,6 +1412,7 @@ impl Cnapt {
         self.streams.lose_session();
         self.close_conduits(Close::Reset);
         self.close_link(Close::Reset);
+        self.close_standbys(Close::Reset);
         self.streams.stop_all_forwarding();
         self.timers = Timers::default();
         self.switch = None;
@@ -1267,6 +1431,16 @@ impl Cnapt {
         {
             self.probe_due(deadline, now);
         }
+        if self
+            .return_deadline()
+            .is_some_and(|deadline| deadline <= now)
+        {
+            self.return_due();
+        }
+        while let Some(deadline) = self.standby_deadline().filter(|deadline| *deadline <= now) {
+            let slept = now.since(deadline) > bound::SLEPT;
+            self.standby_due(slept, now);
+        }
         self.streams.handle_timeout(now);
     }
 
@@ -1277,17 +1451,17 @@ impl Cnapt {
             Timer::Suspension => self.go_on_suspended(now),
             Timer::ReplyProbe => self.send_probe(now),
             Timer::Reply => self.reply_overdue(now),
-            Timer::Markers => {
-                if let Some(switch) = &mut self.switch {
-                    switch.complete = false;
-                }
-                self.await_ok(now);
-            }
+            Timer::Markers | Timer::Drain => self.markers_overdue(now),
             Timer::Ok => self.ok_overdue(now),
+            Timer::Dial if self.phase == Phase::AwaitStandby => self.standby_overdue(now),
             Timer::Dial => {
                 self.dialling = None;
                 self.fail_target(now);
             }
+            Timer::AllRedirected if self.phase == Phase::AwaitDrained => self.order_anew(now),
+            Timer::Standby => self.standby_due(false, now),
+            Timer::Stall => self.suspect(),
+            Timer::Return => self.return_due(),
             Timer::Networks => self.networks_overdue(now),
             Timer::Renewal | Timer::AllRedirected => self.retry(now),
             Timer::Gap => self.settle_trail(true, now),
@@ -1305,11 +1479,22 @@ impl Cnapt {
         }
     }
 
+    fn markers_overdue(&mut self, now: Instant) {
+        if let Some(switch) = &mut self.switch {
+            switch.complete = false;
+        }
+        if self.phase == Phase::AwaitDrained {
+            self.check_drained(now);
+        } else {
+            self.await_ok(now);
+        }
+    }
+
     fn reply_overdue(&mut self, now: Instant) {
         if self.prolong(now) {
             self.await_reply(now);
         } else {
-            self.give_up_stepwise(now);
+            self.give_up_planned(now);
         }
     }
 
@@ -1318,7 +1503,7 @@ impl Cnapt {
         if self.prolong(now) {
             self.await_ok_longer(now);
         } else {
-            self.give_up_stepwise(now);
+            self.give_up_planned(now);
         }
     }
 
@@ -1337,14 +1522,20 @@ impl Cnapt {
         }
     }
 
+    /// Whether a link carries traffic now.
+    pub const fn serves(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Attached | Phase::AwaitStandby | Phase::AwaitDrained
+        )
+    }
+
     /// When the current link has to be probed, or judged.
     fn probe_deadline(&self) -> Option<Instant> {
-        let (_, link) = self
-            .link
-            .as_ref()
-            .filter(|_| self.phase == Phase::Attached)?;
-        if link.unanswered_since.is_some() {
-            return Some(link.judge_at);
+        let (_, link) = self.link.as_ref().filter(|_| self.serves())?;
+        if let Some(since) = link.unanswered_since {
+            let suspect = (!link.suspected).then(|| since + link.answer_to_probe());
+            return Some(suspect.map_or(link.judge_at, |at| at.min(link.judge_at)));
         }
         let flows = &self.streams.flows;
         let sent = flows.last_sent().is_some_and(|at| at > link.last_heard);
@@ -1352,12 +1543,15 @@ impl Cnapt {
         let keepalive = self
             .network
             .and_then(|network| self.keepalives.get(&network));
+        let stall = self.stall_deadline();
         if idle {
             let interval = keepalive.copied().unwrap_or(bound::PROBE_IDLE);
-            return Some(link.last_heard + interval);
+            let due = link.last_heard + interval;
+            return Some(stall.map_or(due, |at| at.min(due)));
         }
         let measured_anew = link.asked + bound::MEASURE;
-        Some(measured_anew.min(link.last_heard + bound::PROBE_BUSY))
+        let due = measured_anew.min(link.last_heard + bound::PROBE_BUSY);
+        Some(stall.map_or(due, |at| at.min(due)))
     }
 
     fn probe_due(&mut self, deadline: Instant, now: Instant) {
@@ -1369,23 +1563,20 @@ impl Cnapt {
             link.forgive(now);
         }
         let silence = link.patience(bound::SILENCE);
-        if link
-            .unanswered_since
-            .is_some_and(|since| since + silence <= now)
-        {
-            self.handle_timer(Timer::Silence, now);
-        } else {
-            self.handle_timer(Timer::Probe, now);
+        match link.unanswered_since {
+            Some(since) if since + silence <= now => self.handle_timer(Timer::Silence, now),
+            Some(since) if !link.suspected && since + link.answer_to_probe() <= now => {
+                self.handle_timer(Timer::Stall, now);
+            }
+            Some(_) if now < link.judge_at => {}
+            Some(_) | None => self.handle_timer(Timer::Probe, now),
         }
     }
 
     fn send_probe(&mut self, now: Instant) {
         if let Some((control, link)) = &mut self.link {
-            let token = link.next_probe(now);
-            let silent_at = link.unanswered_since.unwrap_or(now) + link.patience(bound::SILENCE);
-            link.judge_at = (now + bound::PROBE_BUSY).min(silent_at);
-            let control = *control;
-            self.push(control, Frame::Probe { token });
+            let (control, probe) = (*control, standby::ask(link, now));
+            self.push(control, probe);
         }
     }
 
@@ -1403,7 +1594,7 @@ impl Cnapt {
             return;
         };
         let control = *control;
-        let number = self.renewed;
+        let number = self.settled;
         let Some(gap) = self.streams.settled_gap(now) else {
             if ask {
                 self.timers.set(Timer::Gap, now + Duration::from_millis(10));
@@ -1493,7 +1684,9 @@ impl Cnapt {
             .streams
             .conduits
             .iter()
-            .filter(|(id, conduit)| **id != control && conduit.number.is_none())
+            .filter(|(id, conduit)| {
+                **id != control && conduit.link == control && conduit.number.is_none()
+            })
             .map(|(id, _)| *id)
             .collect();
         for spare in spares {
@@ -1501,16 +1694,22 @@ impl Cnapt {
         }
     }
 
-    /// Closes every conduit but the control channel.
+    /// Closes the conduits that the next switch has no use for: all of the current link and all that are in use,
+    /// but for the control channels.
     fn close_conduits(&mut self, how: Close) {
-        let control = self.link.as_ref().map(|(control, _)| *control);
-        let all: Vec<ConduitId> = self
-            .streams
-            .conduits
-            .keys()
-            .copied()
-            .filter(|id| Some(*id) != control)
-            .collect();
+        let current = self.link.as_ref().map(|(control, _)| *control);
+        self.close_all(how, |one| Some(one.link) == current || one.number.is_some());
+    }
+
+    /// Closes those of one link.
+    fn close_conduits_of(&mut self, control: ConduitId, how: Close) {
+        self.close_all(how, |one| one.link == control);
+    }
+
+    fn close_all(&mut self, how: Close, which: impl Fn(&Conduit) -> bool) {
+        let conduits = self.streams.conduits.iter();
+        let plain = conduits.filter(|(id, one)| one.link != **id && which(one));
+        let all: Vec<ConduitId> = plain.map(|(id, _)| *id).collect();
         for conduit in all {
             self.close(conduit, how);
         }
@@ -1518,6 +1717,7 @@ impl Cnapt {
 
     fn close_link(&mut self, how: Close) {
         if let Some((control, _)) = self.link.take() {
+            self.streams.forget_link(control);
             self.close(control, how);
         }
         self.dialling = None;
@@ -1527,7 +1727,7 @@ impl Cnapt {
 fn step_of(switch: Switch, planned: u8, starred: u8) -> Step {
     match switch.procedure {
         Procedure::Stepwise => Step::cnapt(planned),
-        Procedure::Starred => Step::cnapt_star(starred),
+        Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => Step::cnapt_star(starred),
     }
 }
 

@@ -3,7 +3,18 @@
 use std::time::Duration;
 
 use super::bound;
+use crate::stream::ACKNOWLEDGE_DELAY;
 use crate::{Instant, LinkNumber};
+
+/// Arrivals further apart than this do not belong to one flow.
+const FLOW_PAUSE: Duration = Duration::from_millis(250);
+
+/// So many arrivals close to each other are a flow, whose end is a reason to ask: more than the flights in which a
+/// connection begins.
+const FLOW_ARRIVALS: u32 = 16;
+
+/// Nobody wonders earlier: a task waits for the processor, a radio for its slot.
+const LEAST_PATIENCE: Duration = Duration::from_millis(40);
 
 /// One authenticated attachment; its key is the id of its control conduit.
 #[derive(Clone, Debug, Hash)]
@@ -16,6 +27,14 @@ pub(crate) struct Link {
     pub(crate) last_heard: Instant,
     /// Smoothed; zero until measured.
     pub(crate) round_trip: Duration,
+    /// How far round trips are from that, smoothed.
+    variation: Duration,
+    /// The longest of the last pauses between arrivals, while they follow each other closely.
+    pace: Duration,
+    /// How many have.
+    flowing: u32,
+    /// The shell was told that it is silent.
+    pub(crate) suspected: bool,
     next_token: u64,
     /// The latest probe without answer, and when it left.
     probe: Option<(u64, Instant)>,
@@ -35,6 +54,10 @@ impl Link {
             began: now,
             last_heard: now,
             round_trip: Duration::ZERO,
+            variation: Duration::ZERO,
+            pace: Duration::ZERO,
+            flowing: 0,
+            suspected: false,
             next_token: 0,
             probe: None,
             asked: now,
@@ -43,9 +66,32 @@ impl Link {
         }
     }
 
-    pub(crate) const fn heard(&mut self, now: Instant) {
+    pub(crate) fn heard(&mut self, now: Instant) {
+        let pause = now.since(self.last_heard);
+        if pause > FLOW_PAUSE {
+            (self.pace, self.flowing) = (Duration::ZERO, 0);
+        } else {
+            self.pace = pause.max(self.pace * 31 / 32);
+            self.flowing = self.flowing.saturating_add(1);
+        }
         self.last_heard = now;
         self.unanswered_since = None;
+    }
+
+    /// When to wonder why nothing comes any more; never, if nothing was flowing.
+    pub(crate) fn flow_stops_at(&self) -> Option<Instant> {
+        let longest = LEAST_PATIENCE.max(self.pace + self.pace / 2);
+        (self.flowing >= FLOW_ARRIVALS).then(|| self.last_heard + longest)
+    }
+
+    /// How long an answer may take, the delay of an acknowledgement included.
+    pub(crate) fn answer_time(&self) -> Duration {
+        self.answer_to_probe() + ACKNOWLEDGE_DELAY
+    }
+
+    /// How long the answer to a probe may take: no shorter than a task or a radio may sleep.
+    pub(crate) fn answer_to_probe(&self) -> Duration {
+        LEAST_PATIENCE.max(self.round_trip + 4 * self.variation)
     }
 
     /// The token of a probe that leaves now.
@@ -70,11 +116,13 @@ impl Link {
     /// Smooths as RFC 6298 section 2 does.
     pub(crate) fn measured(&mut self, sample: Duration) {
         let sample = sample.min(bound::ROUND_TRIP);
-        self.round_trip = if self.round_trip.is_zero() {
-            sample
+        if self.round_trip.is_zero() {
+            (self.round_trip, self.variation) = (sample, sample / 2);
         } else {
-            self.round_trip * 7 / 8 + sample / 8
-        };
+            let off = self.round_trip.abs_diff(sample);
+            self.variation = self.variation * 3 / 4 + off / 4;
+            self.round_trip = self.round_trip * 7 / 8 + sample / 8;
+        }
     }
 
     /// `least`, or four round trips if that is longer.
@@ -88,7 +136,7 @@ impl Link {
     }
 
     /// What was concluded from silence is void: the process slept.
-    pub(crate) const fn forgive(&mut self, now: Instant) {
+    pub(crate) fn forgive(&mut self, now: Instant) {
         self.heard(now);
         self.probe = None;
     }

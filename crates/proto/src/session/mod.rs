@@ -48,6 +48,10 @@ pub enum Procedure {
     Stepwise,
     /// The starred steps.
     Starred,
+    /// Over to a link beside the old one, which is drained meanwhile.
+    Overlapped,
+    /// The starred steps, before the old link is known to be dead.
+    Rescue,
 }
 
 /// One switch, for `status`.
@@ -92,6 +96,27 @@ pub enum Event {
         network: NetworkId,
         /// Why.
         reason: Loss,
+    },
+    /// Something should come by the link that carries, and does not. The decision task may answer with
+    /// [`Cnapt::rescue`].
+    Stalled {
+        /// Its network.
+        network: NetworkId,
+    },
+    /// A network that a rescue left is good again: the decision task may go back with [`Cnapt::go_back`].
+    Recovered {
+        /// The network.
+        network: NetworkId,
+    },
+    /// A link is held over this network beside the one that carries.
+    StandsBy {
+        /// The network.
+        network: NetworkId,
+    },
+    /// No link is held over this network beside the one that carries, though it was asked for.
+    StandbyLost {
+        /// The network.
+        network: NetworkId,
     },
     /// No link could be made over this network. The decision task is to find another.
     Unreachable {
@@ -273,6 +298,15 @@ pub mod bound {
     pub const PROGRESS: Duration = Duration::from_secs(2);
     /// SNAPT-12, SNAPT-16: the CNAPT may be opening a network, which takes many seconds.
     pub const OTHER_NETWORK: Duration = Duration::from_secs(30);
+    /// After a rescue comes no other so soon: whatever the networks do, the session stays where it is for a while.
+    pub const RESCUE_PAUSE: Duration = Duration::from_secs(5);
+    /// A network that a rescue left, and that speaks again, has to be well for so long; twice as long the next time.
+    pub const RETURN_PAUSE: Duration = Duration::from_secs(2);
+    /// The longest of these pauses.
+    pub const LONGEST_RETURN_PAUSE: Duration = Duration::from_secs(300);
+    /// CNAPT-7+, SNAPT-4+: what was under way on the old link when the traffic left it. The fullest queue of a slow
+    /// network; what has not come by then is cut off and sent again.
+    pub const DRAIN: Duration = Duration::from_secs(30);
     /// CNAPT-7: the decision task answers at once, or is not there.
     pub const SUSPENSION: Duration = Duration::from_secs(1);
     /// CNAPT-22, CNAPT-23, CNAPT-24, each of the three in CNAPT-12*: the shell bounds every hook that it runs and

@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+mod overlap;
+mod stall;
+
 use super::cnapt::{to_micros, trail_from_start};
 use super::link::Link;
 use super::timer::Timers;
@@ -18,10 +21,10 @@ use crate::bug::Bug;
 use crate::step::{Step, StepTrail};
 use crate::stream::{CreditPool, PeerMisbehaved, STREAMS, ServiceKind, Streams};
 use crate::wire::{
-    Attach, Attached, CatalogueEntry, Frame, Hello, Layer, OfferedService, Purpose, RefusedCode,
-    Renew, Role, Trail, VERSION,
+    Attach, Attached, CatalogueEntry, Frame, Hello, Layer, Move, OfferedService, OldLink, Purpose,
+    RefusedCode, Renew, Role, Trail, VERSION,
 };
-use crate::{CnaptId, ConduitId, Instance, Instant, Side};
+use crate::{CnaptId, ConduitId, Instance, Instant, LinkNumber, Side};
 
 /// What the machine waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,6 +43,8 @@ pub enum SnaptPhase {
     AwaitRenewal(Procedure),
     /// SNAPT-0*: SWITCH_UNEXPECTED, at most for the switch timeout.
     AwaitUnexpected,
+    /// SNAPT-4+: the CNAPT's markers on the old link, while the new one carries.
+    AwaitDrained,
     /// Over: by the switch timeout, or because the CNAPT left.
     Released,
 }
@@ -73,7 +78,7 @@ struct SnaptLink {
     flow_idle: Duration,
     /// And the client services.
     services: Vec<CatalogueEntry>,
-    /// And that its streams are those of this session.
+    /// And that its streams are those of this session; or it has learnt so since.
     knows_session: bool,
     proof: Proof,
 }
@@ -114,8 +119,14 @@ pub struct Snapt {
     number: u64,
     /// The last switch after which the CNAPT showed that it had our RENEW.
     renewed: u64,
+    /// The last switch for which our RENEW was sent.
+    renewing: u64,
     /// The link that the current switch message came by.
     moving_to: Option<ConduitId>,
+    /// The link that an overlapped switch has left.
+    left: Option<ConduitId>,
+    /// The CNAPT was told that nothing comes by the link that carries.
+    stalled: bool,
     markers: usize,
     markers_expected: usize,
     complete: bool,
@@ -143,7 +154,10 @@ impl Snapt {
             held: BTreeMap::new(),
             number: 0,
             renewed: 0,
+            renewing: 0,
             moving_to: None,
+            left: None,
+            stalled: false,
             markers: 0,
             markers_expected: 0,
             complete: false,
@@ -182,6 +196,11 @@ impl Snapt {
         self.streams.current
     }
 
+    /// Whether this is the control conduit of a link of the CNAPT.
+    pub fn has_link(&self, control: ConduitId) -> bool {
+        self.links.contains_key(&control)
+    }
+
     /// Whether nothing is read from this conduit for now: its link has not attached, or its instance
     /// has not taken over.
     pub fn is_held(&self, conduit: ConduitId) -> bool {
@@ -195,16 +214,21 @@ impl Snapt {
 
     /// When [`Self::handle_timeout`] wants to be called.
     pub fn next_timeout(&self) -> Option<Instant> {
-        [self.timers.next(), self.streams.next_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.timers.next(),
+            self.streams.next_timeout(),
+            self.stall_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// The timers that run, for a model that fires any of them.
     pub fn armed_timers(&self) -> Vec<Timer> {
         let streams = self.streams.armed_timers();
-        self.timers.armed().chain(streams).collect()
+        let stall = self.stall_deadline().map(|_| Timer::Stall);
+        self.timers.armed().chain(stall).chain(streams).collect()
     }
 
     // === What the administrator changes ===
@@ -355,13 +379,14 @@ impl Snapt {
             return;
         }
         if self.links.contains_key(&conduit) {
-            self.end_link(conduit, Close::Reset);
-            self.streams.remove_conduit(conduit);
-            self.note_link_lost(conduit, now);
+            self.lose_link(conduit, now);
             return;
         }
         if let Some(state) = self.streams.conduits.get(&conduit)
-            && self.phase == SnaptPhase::AwaitMarkers
+            && matches!(
+                self.phase,
+                SnaptPhase::AwaitMarkers | SnaptPhase::AwaitDrained
+            )
             && state.number.is_some_and(|number| number < self.number)
             && !state.marker_arrived
         {
@@ -372,11 +397,29 @@ impl Snapt {
         self.check_markers(now);
     }
 
+    /// A link ended by itself. If it is the old one of an overlapped switch, what was under way on it may be lost.
+    fn lose_link(&mut self, control: ConduitId, now: Instant) {
+        let draining = self.phase == SnaptPhase::AwaitDrained && self.left == Some(control);
+        if draining && self.markers < self.markers_expected {
+            self.complete = false;
+        }
+        self.end_link(control, Close::Reset);
+        self.streams.remove_conduit(control);
+        if draining {
+            self.finish_overlapped(now);
+        } else {
+            self.note_link_lost(control, now);
+        }
+    }
+
     /// The link of `control` is gone; what that means depends on what it was for.
     fn note_link_lost(&mut self, control: ConduitId, now: Instant) {
         let carries = self.streams.current == Some(control);
         match self.phase {
-            SnaptPhase::Attached | SnaptPhase::AwaitMarkers | SnaptPhase::AwaitClientServices
+            SnaptPhase::Attached
+            | SnaptPhase::AwaitMarkers
+            | SnaptPhase::AwaitClientServices
+            | SnaptPhase::AwaitDrained
                 if carries =>
             {
                 self.await_unexpected(now);
@@ -395,6 +438,7 @@ impl Snapt {
             | SnaptPhase::AwaitStep2
             | SnaptPhase::AwaitRenewal(_)
             | SnaptPhase::AwaitUnexpected
+            | SnaptPhase::AwaitDrained
             | SnaptPhase::Released => {}
         }
     }
@@ -414,6 +458,7 @@ impl Snapt {
         self.streams
             .outputs
             .push_back(Output::Event(Event::Detached));
+        self.tell_stalled();
         //= docs/spec/unexpected.md#snapt-star-00
         if !self.take(Step::snapt_star(0), now) {
             self.release(false);
@@ -438,8 +483,13 @@ impl Snapt {
             let patience = link.link.patience(bound::PROGRESS);
             let of_link = state.link;
             self.streams.heard(conduit);
+            if self.streams.current == Some(of_link) {
+                self.streams.answered();
+                self.stalled = false;
+            }
             let progress = match self.phase {
                 SnaptPhase::AwaitMarkers => Timer::Markers,
+                SnaptPhase::AwaitDrained if self.left == Some(of_link) => Timer::Markers,
                 SnaptPhase::AwaitRenewal(_) if self.moving_to == Some(of_link) => Timer::Renewal,
                 SnaptPhase::New
                 | SnaptPhase::Attached
@@ -447,6 +497,7 @@ impl Snapt {
                 | SnaptPhase::AwaitStep2
                 | SnaptPhase::AwaitRenewal(_)
                 | SnaptPhase::AwaitUnexpected
+                | SnaptPhase::AwaitDrained
                 | SnaptPhase::Released => return,
             };
             self.timers.set(progress, now + patience);
@@ -510,16 +561,19 @@ impl Snapt {
     ) -> Result<(), PeerMisbehaved> {
         match frame {
             Frame::Attach(attach) => return self.handle_attach(control, attach, now),
-            Frame::SwitchStep2 { number, cnapt, .. }
-            | Frame::SwitchUnexpected { number, cnapt, .. } => {
-                self.check_identity(*cnapt)?;
+            Frame::SwitchStep2(order) | Frame::SwitchUnexpected(order) => {
+                self.check_identity(order.cnapt)?;
                 if self.awaits_proof(control, frame, now) {
                     return Ok(());
                 }
-                let step2 = matches!(frame, Frame::SwitchStep2 { .. });
-                return self.handle_move(control, *number, step2, now);
+                let step2 = matches!(frame, Frame::SwitchStep2(_));
+                return self.handle_move(control, order, step2, now);
             }
             Frame::Probe { token } => {
+                // Who probes a link has read its ATTACHED.
+                if let Some(link) = self.links.get_mut(&control) {
+                    link.knows_session = true;
+                }
                 self.streams
                     .push_frame(control, Frame::ProbeReply { token: *token });
             }
@@ -543,7 +597,9 @@ impl Snapt {
             }
             Frame::Renew(renew) => return self.handle_renew(control, renew, now),
             Frame::Trail(trail) if trail.number == self.number => {
-                self.renewed = self.number;
+                if self.renewing == self.number {
+                    self.renewed = self.number;
+                }
                 self.peer_trail = Some(trail.clone());
                 self.settle_trail(false, now);
             }
@@ -701,6 +757,7 @@ impl Snapt {
             self.streams.number = 0;
         }
         self.renewed = 0;
+        self.renewing = 0;
         self.timers.stop_waits();
         self.peer_trail = None;
         self.trail.clear();
@@ -736,18 +793,7 @@ impl Snapt {
         for kept in 5..=6 {
             self.mark(Step::snapt(kept), now);
         }
-        self.complete = true;
-        self.markers_expected = conduits;
-        self.markers = self
-            .streams
-            .numbered_below(number)
-            .filter(|id| {
-                self.streams
-                    .conduits
-                    .get(id)
-                    .is_some_and(|one| one.marker_arrived)
-            })
-            .count();
+        self.expect_markers(conduits);
         self.mark(Step::snapt(7), now);
         //= docs/spec/planned.md#snapt-08
         if self.take(Step::snapt(8), now) && !self.streams.bugs.has(Bug::MarkersLost) {
@@ -768,6 +814,13 @@ impl Snapt {
         } else {
             self.allow_redirection(now);
         }
+    }
+
+    /// So many conduits of lower numbers are to come to their markers; some have.
+    fn expect_markers(&mut self, conduits: usize) {
+        self.complete = true;
+        self.markers_expected = conduits;
+        self.markers = self.streams.marked_below(self.number).len();
     }
 
     /// A conduit is used from now on. One whose number is over already is answered with its marker.
@@ -798,8 +851,19 @@ impl Snapt {
     }
 
     fn check_markers(&mut self, now: Instant) {
-        if self.phase == SnaptPhase::AwaitMarkers && self.markers >= self.markers_expected {
-            self.allow_redirection(now);
+        if self.markers < self.markers_expected {
+            return;
+        }
+        match self.phase {
+            SnaptPhase::AwaitMarkers => self.allow_redirection(now),
+            SnaptPhase::AwaitDrained => self.finish_overlapped(now),
+            SnaptPhase::New
+            | SnaptPhase::Attached
+            | SnaptPhase::AwaitClientServices
+            | SnaptPhase::AwaitStep2
+            | SnaptPhase::AwaitRenewal(_)
+            | SnaptPhase::AwaitUnexpected
+            | SnaptPhase::Released => {}
         }
     }
 
@@ -859,10 +923,11 @@ impl Snapt {
     fn handle_move(
         &mut self,
         control: ConduitId,
-        number: u64,
+        order: &Move,
         step2: bool,
         now: Instant,
     ) -> Result<(), PeerMisbehaved> {
+        let number = order.number;
         let Some(link) = self.links.get(&control) else {
             return Ok(());
         };
@@ -883,11 +948,16 @@ impl Snapt {
         let awaited = step2 && self.phase == SnaptPhase::AwaitStep2 && number == self.number;
         let late = step2 && self.phase == SnaptPhase::AwaitUnexpected && number == self.number;
         let newer = number > self.number || bugs.has(Bug::SwitchNumberIgnored);
-        if awaited {
-            self.redirect(control, Procedure::Stepwise, now);
+        if let OldLink::Draining { conduits } = order.old {
+            if newer {
+                self.end_links_but(control, &order.kept);
+                self.overlap(control, number, conduits as usize, now);
+            }
+        } else if awaited {
+            self.redirect(control, Procedure::Stepwise, &order.kept, now);
         } else if newer || (late && !bugs.has(Bug::LateStep2Ignored)) {
             self.begin_unexpected(number, now);
-            self.redirect(control, Procedure::Starred, now);
+            self.redirect(control, Procedure::Starred, &order.kept, now);
         }
         Ok(())
     }
@@ -948,16 +1018,22 @@ impl Snapt {
     }
 
     /// SNAPT-17..20, SNAPT-7*..12*.
-    fn redirect(&mut self, control: ConduitId, procedure: Procedure, now: Instant) {
+    fn redirect(
+        &mut self,
+        control: ConduitId,
+        procedure: Procedure,
+        kept: &[LinkNumber],
+        now: Instant,
+    ) {
         self.timers.stop_waits();
         match procedure {
-            Procedure::Stepwise => self.end_other_links(control),
-            Procedure::Starred => {
+            Procedure::Stepwise | Procedure::Overlapped => self.end_links_but(control, kept),
+            Procedure::Starred | Procedure::Rescue => {
                 self.mark(Step::snapt_star(7), now);
                 //= docs/spec/unexpected.md#snapt-star-07
                 //= docs/spec/unexpected.md#snapt-star-08
                 if self.take(Step::snapt_star(8), now) {
-                    self.destroy_old(control);
+                    self.destroy_old(control, kept);
                 }
             }
         }
@@ -979,6 +1055,7 @@ impl Snapt {
                 self.streams.push_frame(control, piece);
             }
         }
+        self.renewing = self.number;
         self.phase = SnaptPhase::AwaitRenewal(procedure);
         let patience = self.patience(control, bound::PROGRESS);
         self.timers.set(Timer::Renewal, now + patience);
@@ -989,25 +1066,26 @@ impl Snapt {
         }
     }
 
-    /// Every conduit of a lower number and every link but the new one end, with what is under way on them.
-    fn destroy_old(&mut self, control: ConduitId) {
+    /// Every conduit of a lower number and every link that is not kept end, with what is under way on them.
+    fn destroy_old(&mut self, control: ConduitId, kept: &[LinkNumber]) {
         self.streams.take_off_conduits();
         let stale: Vec<ConduitId> = self.streams.numbered_below(self.number).collect();
         for conduit in stale {
             self.streams.close_conduit(conduit, Close::Reset);
         }
         if !self.streams.bugs.has(Bug::LateStepsFollowed) {
-            self.end_other_links(control);
+            self.end_links_but(control, kept);
         }
     }
 
-    fn end_other_links(&mut self, control: ConduitId) {
-        let others: Vec<ConduitId> = self
-            .links
-            .keys()
-            .copied()
-            .filter(|link| *link != control)
-            .collect();
+    /// Every link ends but the one that traffic moves to and those that the CNAPT says it keeps.
+    fn end_links_but(&mut self, control: ConduitId, kept: &[LinkNumber]) {
+        let lives = |id: &ConduitId, one: &SnaptLink| {
+            let keeps = Some(one.instance) == self.cnapt && kept.contains(&one.link.number);
+            *id == control || keeps
+        };
+        let others = self.links.iter().filter(|(id, one)| !lives(id, one));
+        let others: Vec<ConduitId> = others.map(|(id, _)| *id).collect();
         for other in others {
             self.end_link(other, Close::Reset);
         }
@@ -1051,7 +1129,9 @@ impl Snapt {
         let resends = match procedure {
             Procedure::Stepwise => true,
             //= docs/spec/unexpected.md#snapt-star-15
-            Procedure::Starred => self.take(Step::snapt_star(15), now),
+            Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => {
+                self.take(Step::snapt_star(15), now)
+            }
         };
         if resends {
             self.streams.resend();
@@ -1065,6 +1145,12 @@ impl Snapt {
         self.phase = SnaptPhase::Attached;
         self.streams.end_gap(now);
         self.timers.set(Timer::Gap, now);
+        self.tell_redirected(control, now);
+    }
+
+    /// The CNAPT's address is another now, and so is the round trip.
+    fn tell_redirected(&mut self, control: ConduitId, now: Instant) {
+        let number = self.number;
         self.streams
             .outputs
             .push_back(Output::Event(Event::Redirected {
@@ -1084,6 +1170,12 @@ impl Snapt {
         while let Some((timer, _)) = self.timers.take_due(now) {
             self.handle_timer(timer, now);
         }
+        if self
+            .stall_deadline()
+            .is_some_and(|deadline| deadline <= now)
+        {
+            self.tell_stalled();
+        }
         self.streams.handle_timeout(now);
     }
 
@@ -1091,6 +1183,10 @@ impl Snapt {
     pub fn handle_timer(&mut self, timer: Timer, now: Instant) {
         self.timers.stop(timer);
         match timer {
+            Timer::Markers | Timer::Drain if self.phase == SnaptPhase::AwaitDrained => {
+                self.complete = false;
+                self.finish_overlapped(now);
+            }
             Timer::Markers => {
                 self.complete = false;
                 self.allow_redirection(now);
@@ -1102,6 +1198,7 @@ impl Snapt {
             Timer::SwitchTimeout => self.release(false),
             Timer::Gap => self.settle_trail(true, now),
             Timer::Held => self.drop_oldest_held(),
+            Timer::Stall => self.tell_stalled(),
             Timer::Acknowledge
             | Timer::Activity
             | Timer::Spares
@@ -1117,6 +1214,9 @@ impl Snapt {
             | Timer::Networks
             | Timer::Dial
             | Timer::AllRedirected
+            | Timer::Drain
+            | Timer::Standby
+            | Timer::Return
             | Timer::Probe
             | Timer::Silence => {}
         }
@@ -1245,7 +1345,7 @@ impl Snapt {
 const fn step_of(procedure: Procedure, planned: u8, starred: u8) -> Step {
     match procedure {
         Procedure::Stepwise => Step::snapt(planned),
-        Procedure::Starred => Step::snapt_star(starred),
+        Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => Step::snapt_star(starred),
     }
 }
 

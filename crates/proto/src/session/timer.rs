@@ -27,6 +27,14 @@ pub enum Timer {
     Renewal,
     /// When ALL_REDIRECTED stays away (CNAPT-33, CNAPT-21*).
     AllRedirected,
+    /// When the old link of an overlapped switch has taken too long to drain (CNAPT-7+, SNAPT-4+).
+    Drain,
+    /// When something should have come by the link that carries.
+    Stall,
+    /// When a network that a rescue left may be gone back to.
+    Return,
+    /// When a link beside the one that carries has to show that it lives, or could not be made.
+    Standby,
     /// When the link has to show that it lives.
     Probe,
     /// When an unanswered probe means that the link is dead.

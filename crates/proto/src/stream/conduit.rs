@@ -315,8 +315,11 @@ impl Streams {
         if out.remaining() > before {
             stream.moved = number;
             stream.stirred = true;
-            if stream.is_unanswered() && !stream.used.contains(&conduit) {
-                stream.used.push(conduit);
+            if stream.is_unanswered() {
+                self.expecting_since.get_or_insert(now);
+                if !stream.used.contains(&conduit) {
+                    stream.used.push(conduit);
+                }
             }
         }
         let more = stream.has_work();
@@ -478,13 +481,18 @@ impl Streams {
 
     /// Numbers spares until the SNAPT has as many conduits as it asked for.
     pub(crate) fn number_for_the_other_side(&mut self) {
+        self.number_up_to(self.asked);
+    }
+
+    /// Numbers spares until there are so many numbered conduits, on which the SNAPT may send.
+    pub(crate) fn number_up_to(&mut self, count: usize) {
         let Some(current) = self.current.filter(|_| self.forwards()) else {
             return;
         };
         let (numbered, spares): (Vec<_>, Vec<_>) = (self.stream_conduits(current))
             .map(|(id, one)| (id, one.number))
             .partition(|(_, number)| number.is_some());
-        let missing = self.asked.saturating_sub(numbered.len());
+        let missing = count.saturating_sub(numbered.len());
         for (spare, _) in spares.into_iter().take(missing) {
             let number = self.number;
             if let Some(conduit) = self.conduits.get_mut(&spare) {
@@ -566,7 +574,7 @@ impl Streams {
     /// A conduit ended by itself. If it was kept ready for use, as a spare or for datagrams, the next one has to wait.
     pub(crate) fn lose_conduit(&mut self, conduit: ConduitId, now: Instant) {
         let kept_ready = |one: &Conduit| {
-            self.current == Some(one.link)
+            (self.current == Some(one.link) || self.standbys.contains(&one.link))
                 && (one.number.is_none() || one.purpose == Purpose::Datagrams)
         };
         if self.conduits.get(&conduit).is_some_and(kept_ready) {
@@ -575,12 +583,40 @@ impl Streams {
         self.remove_conduit(conduit);
     }
 
-    /// Asks the shell for conduits until the current link has its spares.
+    /// Asks the shell for conduits until every link has its spares.
     pub(crate) fn maintain_spares(&mut self) {
-        let Some(current) = self.current else { return };
-        if self.side != Side::Cnapt || !self.forwards() || self.spares_deadline.is_some() {
+        if self.side != Side::Cnapt || self.spares_deadline.is_some() {
             return;
         }
+        if let Some(current) = self.current.filter(|_| self.forwards()) {
+            let wanted = self.conduits_wanted(current);
+            self.dial_up_to(current, wanted);
+        }
+        for standby in self.standbys.clone() {
+            self.dial_up_to(standby, self.spares_of_standby());
+        }
+    }
+
+    /// Nothing moves on any stream: conduits that a busier time has left are closed, which a device would have to
+    /// keep alive. Whatever the other side is sending on one in that moment, it says again.
+    pub(crate) fn close_surplus(&mut self) {
+        let Some(current) = self
+            .current
+            .filter(|_| self.side == Side::Cnapt && self.forwards())
+        else {
+            return;
+        };
+        let total = self.stream_conduits(current).count();
+        let surplus = total.saturating_sub(self.asked + SPARE_CONDUITS);
+        let used = (self.stream_conduits(current)).filter(|(_, one)| one.number.is_some());
+        let closed: Vec<ConduitId> = used.map(|(id, _)| id).take(surplus).collect();
+        for conduit in closed {
+            self.close_conduit(conduit, Close::Drain);
+        }
+    }
+
+    /// How many conduits the link that carries is to have.
+    fn conduits_wanted(&self, current: ConduitId) -> usize {
         let total = self.stream_conduits(current).count();
         let busy = (self.stream_conduits(current))
             .filter(|(_, one)| one.load > 0)
@@ -588,12 +624,54 @@ impl Streams {
         let for_datagrams = usize::from(self.lacks_datagram_conduit());
         let wanted = (busy.max(self.asked) + SPARE_CONDUITS).min(MAX_CONDUITS) + for_datagrams;
         // However many streams have used, none of them is for datagrams.
-        let wanted = wanted.max(total + for_datagrams);
-        for _ in (total + self.dialling)..wanted {
-            self.dialling += 1;
-            self.outputs
-                .push_back(Output::DialConduit { link: current });
+        wanted.max(total + for_datagrams)
+    }
+
+    /// What traffic that moves to a standby finds there.
+    fn spares_of_standby(&self) -> usize {
+        SPARE_CONDUITS + usize::from(self.expects_datagrams)
+    }
+
+    fn dial_up_to(&mut self, link: ConduitId, wanted: usize) {
+        let total = self.stream_conduits(link).count();
+        let dialling = self.dialling(link);
+        let missing = wanted.saturating_sub(total + dialling);
+        if missing > 0 {
+            self.dialling.insert(link, dialling + missing);
         }
+        let dial = Output::DialConduit { link };
+        self.outputs.extend(std::iter::repeat_n(dial, missing));
+    }
+
+    /// A conduit of this link that was asked for is there, or will never be.
+    pub(crate) fn dialled(&mut self, link: ConduitId) {
+        match self.dialling(link) {
+            0 | 1 => drop(self.dialling.remove(&link)),
+            more => drop(self.dialling.insert(link, more - 1)),
+        }
+    }
+
+    /// How many conduits of this link are under way.
+    pub(crate) fn dialling(&self, link: ConduitId) -> usize {
+        self.dialling.get(&link).copied().unwrap_or_default()
+    }
+
+    /// Keeps spares on a link that does not carry.
+    pub(crate) fn keep_standby(&mut self, control: ConduitId) {
+        self.standbys.insert(control);
+        self.maintain_spares();
+    }
+
+    /// Whether a standby has its spares, or gets no more.
+    pub(crate) fn is_ready(&self, control: ConduitId) -> bool {
+        let spares = (self.stream_conduits(control)).filter(|(_, one)| one.number.is_none());
+        spares.count() >= self.spares_of_standby() || self.dialling(control) == 0
+    }
+
+    /// A link is over.
+    pub(crate) fn forget_link(&mut self, control: ConduitId) {
+        self.standbys.remove(&control);
+        self.dialling.remove(&control);
     }
 
     /// Takes a stream out of the load of its place when nothing has moved for a while.

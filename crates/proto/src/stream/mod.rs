@@ -29,7 +29,7 @@ pub use conduit::{MAX_CONDUITS, SPARE_CONDUITS, SPARE_PAUSE, Transmit};
 pub use credit::CreditPool;
 pub use lane::ServiceKind;
 pub use receive::{Accepted, PIECE_BYTES};
-pub(crate) use table::ports_of;
+pub(crate) use table::{ACKNOWLEDGE_DELAY, ports_of};
 pub use table::{OpenError, Streams, View};
 
 /// The credit that every stream begins with, in bytes. Small, because it is promised for every

@@ -168,6 +168,16 @@ impl Stream {
         concerned
     }
 
+    /// A conduit is gone, and all that was sent on it has arrived.
+    pub(crate) fn drain_conduit(&mut self, conduit: ConduitId) {
+        if self.place == Some(conduit) {
+            self.place = None;
+            self.queued = false;
+        }
+        self.used.retain(|used| *used != conduit);
+        self.acknowledged_on.take_if(|on| *on == conduit);
+    }
+
     /// Everything that was not acknowledged, or may not have been heard, is sent again.
     fn say_again(&mut self) {
         self.leave_conduits();

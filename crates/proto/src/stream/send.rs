@@ -23,6 +23,8 @@ pub(crate) struct SendHalf {
     limit: u64,
     /// The chunk that `sent` is in, and how far into it.
     cursor: (usize, usize),
+    /// From where to where bytes are sent once more, behind those that are new.
+    again: Option<(u64, u64)>,
     end: Option<End>,
     end_sent: bool,
     end_arrived: bool,
@@ -39,6 +41,7 @@ impl SendHalf {
             written: 0,
             limit,
             cursor: (0, 0),
+            again: None,
             end: None,
             end_sent: false,
             end_arrived: false,
@@ -96,6 +99,7 @@ impl SendHalf {
     fn drop_replay(&mut self) {
         self.replay.clear();
         self.cursor = (0, 0);
+        self.again = None;
     }
 
     pub(crate) const fn raise_limit(&mut self, limit: u64) -> bool {
@@ -170,6 +174,7 @@ impl SendHalf {
             return;
         }
         self.cursor = (0, 0);
+        self.again = None;
         self.sent = if self.replay_dropped() {
             self.written
         } else {
@@ -185,8 +190,38 @@ impl SendHalf {
         self.arrived < self.written && self.replay.is_empty()
     }
 
+    /// What is under way is sent once more, but behind what is new: it may be there already.
+    pub(crate) fn send_again(&mut self) {
+        if self.arrived < self.sent && !self.replay.is_empty() {
+            self.again = Some((self.arrived, self.sent));
+        }
+        self.end_sent = false;
+    }
+
     /// The next bytes to send, at most `most`, with the offset of the first.
     pub(crate) fn next_data(&mut self, most: usize) -> Option<(u64, Bytes)> {
+        self.next_new(most).or_else(|| self.next_again(most))
+    }
+
+    fn next_again(&mut self, most: usize) -> Option<(u64, Bytes)> {
+        let (from, to) = self.again.take()?;
+        let from = from.max(self.arrived);
+        let mut at = self.arrived;
+        for chunk in &self.replay {
+            let after = at + chunk.len() as u64;
+            if from < after && from < to {
+                let end = after.min(to).min(from + most as u64);
+                self.again = Some((end, to));
+                #[expect(clippy::cast_possible_truncation, reason = "within the chunk")]
+                let bytes = chunk.slice((from - at) as usize..(end - at) as usize);
+                return Some((from, bytes));
+            }
+            at = after;
+        }
+        None
+    }
+
+    fn next_new(&mut self, most: usize) -> Option<(u64, Bytes)> {
         let credit = usize::try_from(self.limit.saturating_sub(self.sent)).unwrap_or(usize::MAX);
         let (index, within) = self.cursor;
         let chunk = self.replay.get(index)?;
@@ -207,7 +242,10 @@ impl SendHalf {
     }
 
     pub(crate) fn has_data(&self) -> bool {
-        self.cursor.0 < self.replay.len() && self.sent < self.limit
+        let again = self
+            .again
+            .is_some_and(|(from, to)| from.max(self.arrived) < to);
+        again || self.cursor.0 < self.replay.len() && self.sent < self.limit
     }
 
     /// The end, if it is its turn to be sent.
@@ -219,6 +257,13 @@ impl SendHalf {
 
     pub(crate) fn end_is_due(&self) -> bool {
         !self.end_sent && !self.end_arrived && self.end.is_some() && self.sent == self.written
+    }
+
+    /// Its acknowledgement may be lost: the end is sent once more. Says whether it has to be.
+    pub(crate) const fn repeat_end(&mut self) -> bool {
+        let again = self.end_sent && !self.end_arrived;
+        self.end_sent &= !again;
+        again
     }
 
     pub(crate) const fn end(&self) -> Option<End> {
@@ -235,6 +280,11 @@ impl SendHalf {
             self.end_arrived = true;
             self.acknowledge_bytes(end.last());
         }
+    }
+
+    /// Bytes that were sent and of which no acknowledgement came.
+    pub(crate) const fn unacknowledged(&self) -> u64 {
+        self.sent.saturating_sub(self.arrived)
     }
 
     /// Whether something was sent of which no acknowledgement came.
@@ -288,6 +338,20 @@ mod tests {
         half.rewind();
         assert_eq!(half.next_data(100), Some((4, Bytes::from_static(b"ef"))));
         assert_eq!(half.acknowledge(7), Err(PeerMisbehaved::AcknowledgedUnsent));
+    }
+
+    #[test]
+    fn what_is_sent_again_comes_behind_what_is_new_and_without_what_has_arrived() {
+        let mut half = half(100, "abcdef");
+        half.next_data(4);
+        half.send_again();
+        assert_eq!(half.next_data(100), Some((4, Bytes::from_static(b"ef"))));
+        assert_eq!(half.next_data(1), Some((0, Bytes::from_static(b"a"))));
+        assert_eq!(half.acknowledge(2), Ok(true));
+        assert!(half.has_data());
+        assert_eq!(half.next_data(100), Some((2, Bytes::from_static(b"cd"))));
+        assert_eq!(half.next_data(100), None);
+        assert!(!half.has_data());
     }
 
     #[test]

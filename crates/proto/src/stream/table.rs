@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::conduit::{Conduit, Marker};
+use super::conduit::{Conduit, MAX_CONDUITS, Marker, SPARE_PAUSE};
 use super::gap::{FLOWING, GapMeter};
 use super::lane::{Lane, Lanes, ServiceKind};
 use super::receive::Accepted;
@@ -28,7 +28,7 @@ use crate::{ConduitId, Instant, Side, StreamId};
 
 /// How long RECEIVED may wait for a frame to ride along with. Below what a person notices and well
 /// below the least retransmission timeout of TCP.
-const ACKNOWLEDGE_DELAY: Duration = Duration::from_millis(25);
+pub(crate) const ACKNOWLEDGE_DELAY: Duration = Duration::from_millis(25);
 
 /// OPEN is repeated after three round trips, but not before this: the other side's task may sleep.
 const OPEN_PATIENCE: Duration = Duration::from_millis(100);
@@ -38,6 +38,11 @@ const OPEN_WAIT: Duration = Duration::from_secs(120);
 
 /// How often streams on which nothing moves are taken out of the load of their conduits.
 const ACTIVITY_PASS: Duration = Duration::from_secs(1);
+
+/// In an overlapped switch a stream with no more than this under way, in bytes, sends it again over the new link:
+/// what an interactive application waits for, and what a receiver's first window holds. More is left to the old
+/// link, and costs no network anything twice.
+const RESENT_AT_ONCE: u64 = 64 * 1024;
 
 /// Ids to be answered SETTLED. More than one side's streams: beyond that the other side makes them
 /// up, and what is dropped it asks again.
@@ -95,7 +100,10 @@ pub struct Streams {
     pub(crate) refused_due: BTreeMap<StreamId, u16>,
     /// Streams whose end is to be acknowledged.
     pub(crate) ends_due: BTreeSet<StreamId>,
-    pub(crate) dialling: usize,
+    /// How many conduits of each link are under way.
+    pub(super) dialling: BTreeMap<ConduitId, usize>,
+    /// CNAPT: links beside the one that carries, by control conduit, which have spares of their own.
+    pub(super) standbys: BTreeSet<ConduitId>,
     /// SNAPT: how many conduits it has asked for. CNAPT: how many it was asked for.
     pub(crate) asked: usize,
     pub(crate) flows: Flows,
@@ -116,6 +124,7 @@ pub struct Streams {
     peer_streams: usize,
     pool: CreditPool,
     round_trip: Duration,
+    pub(super) expecting_since: Option<Instant>,
     gap: GapMeter,
     spare: Spare,
     pub(crate) bugs: Bugs,
@@ -138,7 +147,8 @@ impl Streams {
             settled_due: BTreeSet::new(),
             refused_due: BTreeMap::new(),
             ends_due: BTreeSet::new(),
-            dialling: 0,
+            dialling: BTreeMap::new(),
+            standbys: BTreeSet::new(),
             asked: 0,
             flows: Flows::new(side, services, DEFAULT_FLOW_IDLE),
             expects_datagrams: services.iter().any(CatalogueEntry::is_connectionless),
@@ -158,6 +168,7 @@ impl Streams {
             peer_streams: STREAMS as usize,
             pool,
             round_trip: Duration::ZERO,
+            expecting_since: None,
             gap: GapMeter::default(),
             spare: Spare::default(),
             bugs: Bugs::default(),
@@ -798,6 +809,10 @@ impl Streams {
             | Timer::Dial
             | Timer::Renewal
             | Timer::AllRedirected
+            | Timer::Drain
+            | Timer::Standby
+            | Timer::Stall
+            | Timer::Return
             | Timer::Probe
             | Timer::Silence
             | Timer::Gap
@@ -832,6 +847,9 @@ impl Streams {
             if !stirred && !stream.queued && stream.send.is_quiet() {
                 self.deactivate(id);
             }
+        }
+        if self.active.is_empty() {
+            self.close_surplus();
         }
     }
 
@@ -917,6 +935,24 @@ impl Streams {
         self.peer_streams = streams as usize;
     }
 
+    /// Since when something is on its way for which an answer should come; none once anything came.
+    pub(crate) const fn expecting_since(&self) -> Option<Instant> {
+        self.expecting_since
+    }
+
+    /// Something came by the link that carries.
+    pub(crate) const fn answered(&mut self) {
+        self.expecting_since = None;
+    }
+
+    /// Bytes that were sent and of which no acknowledgement came.
+    pub(crate) fn unacknowledged(&self) -> u64 {
+        self.streams
+            .values()
+            .map(|one| one.send.unacknowledged())
+            .sum()
+    }
+
     pub(crate) const fn set_round_trip(&mut self, round_trip: Duration) {
         self.round_trip = round_trip;
     }
@@ -925,11 +961,13 @@ impl Streams {
         self.conduits.insert(id, Conduit::new(link));
     }
 
-    /// A conduit is gone, clean or not: no stream ends by that (design rule 5).
+    /// A conduit is gone, clean or not: no stream ends by that (design rule 5). If both its directions had
+    /// come to their markers, nothing of it is lost.
     pub(crate) fn remove_conduit(&mut self, id: ConduitId) {
-        if self.conduits.remove(&id).is_none() {
+        let Some(conduit) = self.conduits.remove(&id) else {
             return;
-        }
+        };
+        let drained = conduit.marker == Marker::Sent && conduit.marker_arrived;
         if self.bugs.has(Bug::ConduitEndsStream) {
             self.end_streams_on(id);
         }
@@ -939,7 +977,9 @@ impl Streams {
                 stream.active = false;
                 self.active.remove(stream_id);
             }
-            if stream.lose_conduit(id) {
+            if drained {
+                stream.drain_conduit(id);
+            } else if stream.lose_conduit(id) {
                 concerned.push(*stream_id);
             }
         }
@@ -973,10 +1013,11 @@ impl Streams {
     }
 
     /// Lets `link` carry, under switch number `number`, once forwarding goes on.
-    pub(crate) const fn carry_on(&mut self, link: ConduitId, number: u64) {
+    pub(crate) fn carry_on(&mut self, link: ConduitId, number: u64) {
         self.current = Some(link);
         self.number = number;
-        self.dialling = 0;
+        self.expecting_since = None;
+        self.standbys.remove(&link);
         self.asked = 0;
         self.spares_deadline = None;
     }
@@ -1073,6 +1114,63 @@ impl Streams {
         }
     }
 
+    /// Takes every stream off its place, but for what is under way there: conduits that are ended by their
+    /// markers bring it to its end.
+    pub(crate) fn leave_places(&mut self) {
+        for conduit in self.conduits.values_mut() {
+            conduit.ready.clear();
+        }
+        let all: Vec<StreamId> = self.streams.keys().copied().collect();
+        for id in all {
+            self.deactivate(id);
+            if let Some(stream) = self.streams.get_mut(&id) {
+                stream.place = None;
+                stream.queued = false;
+            }
+        }
+    }
+
+    /// All traffic goes on over another link at once, under a higher switch number. What is under way on the old
+    /// one comes there, or is said again when its conduit ends.
+    pub(crate) fn go_over(&mut self, link: ConduitId, number: u64, now: Instant) {
+        let busy = self.active.len().min(MAX_CONDUITS);
+        self.leave_places();
+        self.resend_little();
+        self.carry_on(link, number);
+        // Not in the moment in which everybody wants to go over: handshakes are work.
+        self.spares_deadline = (self.side == Side::Cnapt).then(|| now + SPARE_PAUSE);
+        for kind in ServiceKind::ALL {
+            self.give_place(kind, link);
+        }
+        self.forward(now);
+        if self.side == Side::Cnapt {
+            self.number_up_to(busy);
+        }
+    }
+
+    /// The other side has gone over too. What it acknowledged on the old control channel, which no marker ends, may be
+    /// lost with that: ends are told once more, and each earns a fresh answer.
+    pub(crate) fn repeat_ends(&mut self) {
+        let mut again = Vec::new();
+        for stream in self.streams.values_mut() {
+            if stream.send.repeat_end() {
+                again.push(stream.id);
+            }
+        }
+        for id in again {
+            self.queue(id);
+        }
+    }
+
+    /// Sends what has not arrived of a stream again, if it is little: it overtakes what is queued on the old link.
+    pub(crate) fn resend_little(&mut self) {
+        for stream in self.streams.values_mut() {
+            if stream.send.unacknowledged() <= RESENT_AT_ONCE {
+                stream.send.send_again();
+            }
+        }
+    }
+
     /// Marks every conduit of a number lower than `number` as ending.
     pub(crate) fn mark_conduits(&mut self, number: u64) {
         let ending: Vec<ConduitId> = self.numbered_below(number).collect();
@@ -1092,6 +1190,18 @@ impl Streams {
             .iter()
             .filter(move |(_, conduit)| conduit.number.is_some_and(|of| of < number))
             .map(|(id, _)| *id)
+    }
+
+    /// Those of them on which the other side's marker has come.
+    pub(crate) fn marked_below(&self, number: u64) -> Vec<ConduitId> {
+        let marked = |id: &ConduitId| self.conduits.get(id).is_some_and(|one| one.marker_arrived);
+        self.numbered_below(number).filter(marked).collect()
+    }
+
+    /// Those of them on which the other side's marker has not come.
+    pub(crate) fn unmarked_below(&self, number: u64) -> impl Iterator<Item = ConduitId> + '_ {
+        let below = self.numbered_below(number);
+        below.filter(|id| self.conduits.get(id).is_some_and(|one| !one.marker_arrived))
     }
 
     /// The pieces of RENEW: every stream in which anything moved under switch number `since` or a

@@ -7,10 +7,11 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{
-    Attach, Attached, BODY_BYTES, CATALOGUE_ENTRIES, CATALOGUE_PORTS, CatalogueEntry, ClosedOld,
+    Attach, Attached, BODY_BYTES, CATALOGUE_ENTRIES, CATALOGUE_PORTS, CatalogueEntry,
     DATA_HEADER_BYTES, DATA_PAYLOAD_BYTES, DATAGRAM_FIELDS_BYTES, DATAGRAM_PAYLOAD_BYTES, Datagram,
-    Frame, Hello, Layer, NAME_BYTES, OfferState, OfferedService, Purpose, RENEW_ENTRIES,
-    RefusedCode, Renew, RenewEntry, Request, Role, Trail, TransportProtocol, WireError,
+    Frame, Hello, KEPT_LINKS, Layer, Move, NAME_BYTES, OfferState, OfferedService, OldLink,
+    Purpose, RENEW_ENTRIES, RefusedCode, Renew, RenewEntry, Request, Role, Trail,
+    TransportProtocol, WireError,
 };
 use crate::step::{Step, TRAIL_STEPS};
 use crate::stream::End;
@@ -36,6 +37,7 @@ pub(super) const REFUSED: u8 = 17;
 pub(super) const DETACH: u8 = 18;
 pub(super) const DIAL: u8 = 19;
 pub(super) const OFFERED: u8 = 20;
+pub(super) const STALLED: u8 = 21;
 pub(super) const OPEN: u8 = 32;
 pub(super) const OPENED: u8 = 33;
 pub(super) const OPEN_REFUSED: u8 = 34;
@@ -198,6 +200,11 @@ fn put_link_body(out: &mut BytesMut, frame: &Frame) -> u8 {
             put_offered(out, services);
             OFFERED
         }
+        Frame::Stalled { number, lost } => {
+            out.put_u64(*number);
+            out.put_u8(u8::from(*lost));
+            STALLED
+        }
         _ => put_switch_body(out, frame),
     }
 }
@@ -235,12 +242,12 @@ fn put_switch_body(out: &mut BytesMut, frame: &Frame) -> u8 {
             out.put_u64(*number);
             SERVER_SERVICES_READY
         }
-        Frame::SwitchStep2 { number, cnapt, old } => {
-            put_moving(out, *number, *cnapt, *old);
+        Frame::SwitchStep2(order) => {
+            put_move(out, order);
             SWITCH_STEP2
         }
-        Frame::SwitchUnexpected { number, cnapt, old } => {
-            put_moving(out, *number, *cnapt, *old);
+        Frame::SwitchUnexpected(order) => {
+            put_move(out, order);
             SWITCH_UNEXPECTED
         }
         Frame::AllRedirected { number, complete } => {
@@ -317,13 +324,23 @@ fn put_stream_body(out: &mut BytesMut, frame: &Frame) -> u8 {
     }
 }
 
-fn put_moving(out: &mut BytesMut, number: u64, cnapt: CnaptId, old: ClosedOld) {
-    out.put_u64(number);
-    out.put_slice(&cnapt.0);
-    out.put_u8(match old {
-        ClosedOld::Drained => 0,
-        ClosedOld::Dead => 1,
-    });
+fn put_move(out: &mut BytesMut, order: &Move) {
+    out.put_u64(order.number);
+    out.put_slice(&order.cnapt.0);
+    match order.old {
+        OldLink::Drained => out.put_u8(0),
+        OldLink::Dead => out.put_u8(1),
+        OldLink::Draining { conduits } => {
+            out.put_u8(2);
+            out.put_u32(conduits);
+        }
+    }
+    debug_assert!(order.kept.len() <= KEPT_LINKS, "{} links", order.kept.len());
+    #[expect(clippy::cast_possible_truncation, reason = "at most KEPT_LINKS")]
+    out.put_u8(order.kept.len() as u8);
+    for link in &order.kept {
+        out.put_u32(link.0);
+    }
 }
 
 #[expect(
@@ -490,7 +507,7 @@ const fn refused_to_byte(code: RefusedCode) -> u8 {
 pub(super) fn decode(kind: u8, body: &[u8]) -> Result<Frame, WireError> {
     let mut fields = Fields { kind, rest: body };
     let frame = match kind {
-        HELLO..=OFFERED => read_link_frame(&mut fields)?,
+        HELLO..=STALLED => read_link_frame(&mut fields)?,
         OPEN..=LAST_MESSAGE => read_stream_frame(&mut fields)?,
         DATAGRAM => Frame::Datagram(fields.datagram()?),
         _ => return Err(WireError::UnknownFrame(kind)),
@@ -553,6 +570,10 @@ fn read_link_frame(fields: &mut Fields<'_>) -> Result<Frame, WireError> {
         DIAL => Frame::Dial {
             conduits: fields.u32()?,
         },
+        STALLED => Frame::Stalled {
+            number: fields.u64()?,
+            lost: fields.bool()?,
+        },
         OFFERED => Frame::Offered {
             services: fields.offered()?,
         },
@@ -575,16 +596,8 @@ fn read_switch_message(fields: &mut Fields<'_>) -> Result<Frame, WireError> {
         },
         CLIENT_SERVICES_READY => Frame::ClientServicesReadyForRedirection { number },
         SERVER_SERVICES_READY => Frame::ServerServicesReadyForRedirection { number },
-        SWITCH_STEP2 => Frame::SwitchStep2 {
-            number,
-            cnapt: fields.cnapt()?,
-            old: fields.closed_old()?,
-        },
-        SWITCH_UNEXPECTED => Frame::SwitchUnexpected {
-            number,
-            cnapt: fields.cnapt()?,
-            old: fields.closed_old()?,
-        },
+        SWITCH_STEP2 => Frame::SwitchStep2(fields.order(number)?),
+        SWITCH_UNEXPECTED => Frame::SwitchUnexpected(fields.order(number)?),
         ALL_REDIRECTED => Frame::AllRedirected {
             number,
             complete: fields.bool()?,
@@ -694,12 +707,27 @@ impl Fields<'_> {
         self.array().map(CnaptId)
     }
 
-    fn closed_old(&mut self) -> Result<ClosedOld, WireError> {
-        match self.u8()? {
-            0 => Ok(ClosedOld::Drained),
-            1 => Ok(ClosedOld::Dead),
-            _ => Err(self.bad("state of the old link")),
+    fn order(&mut self, number: u64) -> Result<Move, WireError> {
+        let cnapt = self.cnapt()?;
+        let old = match self.u8()? {
+            0 => OldLink::Drained,
+            1 => OldLink::Dead,
+            2 => OldLink::Draining {
+                conduits: self.u32()?,
+            },
+            _ => return Err(self.bad("state of the old link")),
+        };
+        let count = self.u8()?;
+        if usize::from(count) > KEPT_LINKS {
+            return Err(self.bad("number of links"));
         }
+        let kept = (0..count).map(|_| self.u32().map(LinkNumber));
+        Ok(Move {
+            number,
+            cnapt,
+            old,
+            kept: kept.collect::<Result<_, _>>()?,
+        })
     }
 
     fn refused(&mut self) -> Result<RefusedCode, WireError> {

@@ -135,11 +135,42 @@ pub struct Attached {
 
 /// What a switch message says of the old link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ClosedOld {
+pub enum OldLink {
     /// Every conduit was ended by its marker.
     Drained,
     /// It was cut: what was under way is lost and is sent again.
     Dead,
+    /// It lives: traffic moves over at once, and so many of its conduits are ended by their markers meanwhile.
+    Draining {
+        /// Those that are in use.
+        conduits: u32,
+    },
+}
+
+/// What moves the traffic to the link that it comes by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Move {
+    /// The switch.
+    pub number: u64,
+    /// The switching CNAPT.
+    pub cnapt: CnaptId,
+    /// What became of the old link.
+    pub old: OldLink,
+    /// The links of the CNAPT that live on beside this one, at most [`super::KEPT_LINKS`]: all others are over.
+    pub kept: Vec<LinkNumber>,
+}
+
+impl Move {
+    /// One that keeps no other link.
+    pub const fn new(number: u64, cnapt: CnaptId, old: OldLink) -> Self {
+        let kept = Vec::new();
+        Self {
+            number,
+            cnapt,
+            old,
+            kept,
+        }
+    }
 }
 
 /// How far one stream has come, seen by the sender of RENEW.
@@ -303,23 +334,9 @@ pub enum Frame {
         number: u64,
     },
     /// CNAPT-29, on the new link.
-    SwitchStep2 {
-        /// The switch.
-        number: u64,
-        /// The switching CNAPT.
-        cnapt: CnaptId,
-        /// What became of the old link.
-        old: ClosedOld,
-    },
+    SwitchStep2(Move),
     /// CNAPT-17*, on the new link.
-    SwitchUnexpected {
-        /// The switch.
-        number: u64,
-        /// The switching CNAPT.
-        cnapt: CnaptId,
-        /// What became of the old link.
-        old: ClosedOld,
-    },
+    SwitchUnexpected(Move),
     /// SNAPT-22, SNAPT-14*.
     AllRedirected {
         /// The switch.
@@ -355,6 +372,13 @@ pub enum Frame {
     Offered {
         /// All of them.
         services: Vec<OfferedService>,
+    },
+    /// The SNAPT hears nothing by the link that carries, or has lost it: it asks for SWITCH_UNEXPECTED.
+    Stalled {
+        /// The last switch that it knows of.
+        number: u64,
+        /// Nothing carries any more, or it cannot follow that switch; else the link is only silent.
+        lost: bool,
     },
     /// A stream begins; its first bytes may follow at once.
     Open {
@@ -439,8 +463,8 @@ impl Frame {
             | Self::OkToRedirection { .. }
             | Self::ClientServicesReadyForRedirection { .. }
             | Self::ServerServicesReadyForRedirection { .. }
-            | Self::SwitchStep2 { .. }
-            | Self::SwitchUnexpected { .. }
+            | Self::SwitchStep2(_)
+            | Self::SwitchUnexpected(_)
             | Self::AllRedirected { .. }
             | Self::Probe { .. }
             | Self::ProbeReply { .. }
@@ -448,7 +472,8 @@ impl Frame {
             | Self::Refused { .. }
             | Self::Detach
             | Self::Dial { .. }
-            | Self::Offered { .. } => Layer::Link,
+            | Self::Offered { .. }
+            | Self::Stalled { .. } => Layer::Link,
             Self::Open { .. }
             | Self::Opened { .. }
             | Self::OpenRefused { .. }

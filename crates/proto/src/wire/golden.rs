@@ -221,6 +221,17 @@ fn small_control_frames() -> Vec<(Frame, Fields)> {
             vec![("13 000004", "DIAL"), ("00000003", "conduits")],
         ),
         (
+            Frame::Stalled {
+                number: 2,
+                lost: true,
+            },
+            vec![
+                ("15 000009", "STALLED"),
+                ("0000000000000002", "switch number"),
+                ("01", "lost"),
+            ],
+        ),
+        (
             Frame::Offered {
                 services: vec![
                     offered("agent", OfferState::Listening),
@@ -340,29 +351,48 @@ fn moving_frames() -> Vec<(Frame, Fields)> {
     const NUMBER: (&str, &str) = ("0000000000000002", "switch number");
     vec![
         (
-            Frame::SwitchStep2 {
+            Frame::SwitchStep2(Move {
                 number: 2,
                 cnapt: CNAPT,
-                old: ClosedOld::Drained,
-            },
+                old: OldLink::Drained,
+                kept: vec![],
+            }),
             vec![
-                ("0b 000029", "SWITCH_STEP2, 41 bytes"),
+                ("0b 00002a", "SWITCH_STEP2, 42 bytes"),
                 NUMBER,
                 (CNAPT_HEX, "CNAPT ID"),
                 ("00", "old link: drained"),
+                ("00", "links kept"),
             ],
         ),
         (
-            Frame::SwitchUnexpected {
+            Frame::SwitchStep2(Move {
                 number: 2,
                 cnapt: CNAPT,
-                old: ClosedOld::Dead,
-            },
+                old: OldLink::Draining { conduits: 3 },
+                kept: vec![LinkNumber(1)],
+            }),
             vec![
-                ("0c 000029", "SWITCH_UNEXPECTED, 41 bytes"),
+                ("0b 000032", "SWITCH_STEP2, 50 bytes"),
+                NUMBER,
+                (CNAPT_HEX, "CNAPT ID"),
+                ("02 00000003", "old link: draining, conduits"),
+                ("01 00000001", "links kept"),
+            ],
+        ),
+        (
+            Frame::SwitchUnexpected(Move {
+                number: 2,
+                cnapt: CNAPT,
+                old: OldLink::Dead,
+                kept: vec![],
+            }),
+            vec![
+                ("0c 00002a", "SWITCH_UNEXPECTED, 42 bytes"),
                 NUMBER,
                 (CNAPT_HEX, "CNAPT ID"),
                 ("01", "old link: dead"),
+                ("00", "links kept"),
             ],
         ),
         (
@@ -535,7 +565,7 @@ fn the_table_leaves_no_frame_out() {
         .chain([DATA])
         .collect();
     kinds.sort_unstable();
-    let all: Vec<u8> = (HELLO..=OFFERED).chain(OPEN..=DATAGRAM).collect();
+    let all: Vec<u8> = (HELLO..=STALLED).chain(OPEN..=DATAGRAM).collect();
     assert_eq!(kinds, all);
 }
 
@@ -602,7 +632,7 @@ fn refusal(bytes: &[u8]) -> WireError {
 #[test]
 fn unknown_types_are_refused() {
     for kind in (0..HELLO)
-        .chain(OFFERED + 1..OPEN)
+        .chain(STALLED + 1..OPEN)
         .chain(DATAGRAM + 1..=u8::MAX)
     {
         assert_eq!(refusal(&[kind, 0, 0, 0]), WireError::UnknownFrame(kind));
@@ -710,10 +740,12 @@ fn values_that_mean_nothing_are_refused() {
         (RENEW, 27, 3, "flag"),
         (OK_TO_REDIRECTION, 8, 2, "flag"),
         (ALL_REDIRECTED, 8, 2, "flag"),
-        (SWITCH_STEP2, 40, 2, "state of the old link"),
-        (SWITCH_UNEXPECTED, 40, 2, "state of the old link"),
+        (SWITCH_STEP2, 40, 3, "state of the old link"),
+        (SWITCH_STEP2, 41, 5, "number of links"),
+        (SWITCH_UNEXPECTED, 40, 3, "state of the old link"),
+        (STALLED, 8, 2, "flag"),
         (TRAIL, 16, 0xff, "number of steps"),
-        (TRAIL, 18, 4, "step"),
+        (TRAIL, 18, 6, "step"),
         (TRAIL, 19, 35, "step"),
         (REFUSED, 0, 0, "code"),
         (REFUSED, 0, 6, "code"),

@@ -13,8 +13,8 @@ mod frame;
 pub use codec::{encode, encode_data_header};
 pub use decoder::{Decoder, Item};
 pub use frame::{
-    Attach, Attached, CatalogueEntry, ClosedOld, Datagram, Frame, Hello, Layer, OfferState,
-    OfferedService, Purpose, RefusedCode, Renew, RenewEntry, Request, Role, Trail,
+    Attach, Attached, CatalogueEntry, Datagram, Frame, Hello, Layer, Move, OfferState,
+    OfferedService, OldLink, Purpose, RefusedCode, Renew, RenewEntry, Request, Role, Trail,
     TransportProtocol,
 };
 
@@ -49,6 +49,10 @@ pub const NAME_BYTES: usize = 64;
 
 /// The most streams in one piece of RENEW: a piece stays well under [`BODY_BYTES`].
 pub const RENEW_ENTRIES: usize = 512;
+
+/// The most links that a CNAPT has beside the one that carries: one to each of its other networks, and more
+/// networks than these no device has up at once.
+pub const KEPT_LINKS: usize = 4;
 
 /// What is wrong with bytes from the other module.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,11 +1,16 @@
 //! Measurements. Every claim is a ratio from one run: the contenders take turns over the same link, and
 //! the median of their rounds counts. The verdict is the exit status.
 
+mod connect;
 mod contender;
+mod gap;
 mod latency;
 mod link;
 mod lossy;
+mod machine;
+mod selection;
 mod throughput;
+mod ticks;
 
 use anyhow::{Result, ensure};
 
@@ -14,15 +19,18 @@ use crate::handover::Handover;
 use crate::process::Usage;
 use crate::scenario::Lab;
 
+pub use connect::CONNECT;
+pub use gap::GAP;
 pub use latency::LATENCY;
 pub use link::LINK;
 pub use lossy::LOSSY;
+pub use selection::Selection;
 pub use throughput::THROUGHPUT;
 
 use crate::scenario::Scenario;
 
 /// All of them.
-pub const ALL: &[Scenario] = &[LINK, THROUGHPUT, LATENCY, LOSSY];
+pub const ALL: &[Scenario] = &[LINK, THROUGHPUT, LATENCY, LOSSY, CONNECT, GAP];
 
 /// What the comparison with HAProxy needs.
 const COMPARISON_NEEDS: &[Facility] = &crate::haproxy::NEEDS;

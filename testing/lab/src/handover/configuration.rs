@@ -38,6 +38,7 @@ pub(super) fn client(client: &Client<'_>, server_key: &str, carrier: Option<Carr
         servers,
         bind,
         networks,
+        network_options,
         services,
         options,
         administrator: _,
@@ -61,6 +62,7 @@ bind = {bind:?}
 [[network]]
 name = \"{network}\"
 interface = \"{network}\"
+{network_options}
 "
         );
     }

@@ -1,10 +1,11 @@
 //! One daemon of the real binary, and the commands that look at it.
 
-use std::fs;
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, fs};
 
 use anyhow::{Context, Result, ensure};
 use handover_sandbox::Namespace;
@@ -24,6 +25,21 @@ pub struct Daemon {
     program: Program,
     launch: Launch,
 }
+
+/// A daemon has ended because it cannot do what its configuration says; this is its reason.
+#[derive(Debug, Clone)]
+pub struct Refused(String);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Refused {}
+
+/// Its exit status then.
+const MISUSE: i32 = 2;
 
 /// How it is started, and started again.
 #[derive(Debug, Clone)]
@@ -150,7 +166,7 @@ impl Daemon {
     ) -> Result<Value> {
         let mut last = None;
         let found = wait_for(what, limit, || {
-            self.program.ensure_running()?;
+            self.ensure_running()?;
             last = self.status().ok();
             Ok(last.clone().filter(|status| wanted(status)))
         });
@@ -172,6 +188,16 @@ impl Daemon {
             .as_array()
             .and_then(|all| all.get(count - 1));
         last.cloned().context("the switch has gone from the list")
+    }
+
+    fn ensure_running(&mut self) -> Result<()> {
+        let status = self.program.ended()?;
+        if status.and_then(|status| status.code()) == Some(MISUSE) {
+            let reason = self.program.last_line(START_LIMIT)?;
+            let directory = format!("{}/", self.launch.directory.display());
+            return Err(Refused(reason.replace(&directory, "")).into());
+        }
+        self.program.ensure_running()
     }
 
     fn json(&self, arguments: &[&str]) -> Result<Value> {

@@ -15,8 +15,8 @@ use serde_json::Value;
 
 pub use binary::binary;
 pub use configuration::PORT;
-pub use daemon::Daemon;
 use daemon::Launch;
+pub use daemon::{Daemon, Refused};
 
 use crate::directory::TemporaryDirectory;
 use crate::log::Log;
@@ -96,6 +96,8 @@ pub struct Client<'a> {
     pub bind: &'a [&'a str],
     /// Its networks, in order of preference.
     pub networks: &'a [&'a str],
+    /// More lines for each of them.
+    pub network_options: &'a str,
     /// What it offers to the server's applications.
     pub services: &'a [Service<'a>],
     /// More lines for its configuration.
@@ -313,6 +315,7 @@ impl<'a> Client<'a> {
             servers: &[SERVER_LISTENS],
             bind: &["127.0.0.1"],
             networks,
+            network_options: "",
             services: &[],
             options: "",
             administrator: false,

@@ -6,9 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use handover_sandbox::Namespace;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::application::PATIENCE;
 use crate::wait::wait_for;
+
+/// How many connections may wait to be taken.
+const BACKLOG: i32 = 128;
 
 /// A listener whose connections the scenario takes one by one.
 #[derive(Debug)]
@@ -20,8 +24,17 @@ pub struct Manual {
 impl Manual {
     /// Listens on a free port of `address` in `namespace`.
     pub fn start(namespace: &Namespace, address: IpAddr) -> Result<Self> {
+        Self::start_by(Protocol::TCP, namespace, address)
+    }
+
+    /// As [`Manual::start`], by TCP or Multipath TCP.
+    pub fn start_by(protocol: Protocol, namespace: &Namespace, address: IpAddr) -> Result<Self> {
         let bound = namespace.run(move || -> io::Result<_> {
-            let listener = TcpListener::bind((address, 0))?;
+            let address = SocketAddr::new(address, 0);
+            let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(protocol))?;
+            socket.bind(&address.into())?;
+            socket.listen(BACKLOG)?;
+            let listener = TcpListener::from(socket);
             listener.set_nonblocking(true)?;
             Ok(listener)
         });

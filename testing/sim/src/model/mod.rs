@@ -56,6 +56,8 @@ pub struct Configuration {
     pub client_services: u8,
     /// Whether networks are opened and closed by hooks, which take their time, and fail as connections die.
     pub hooks: bool,
+    /// Whether a switch that the user orders overlaps.
+    pub overlap: bool,
     /// What is left out of the machines.
     pub bug: Option<Bug>,
 }
@@ -74,6 +76,7 @@ impl Configuration {
         late: 0,
         client_services: 0,
         hooks: false,
+        overlap: false,
         bug: None,
     };
 
@@ -154,6 +157,7 @@ impl Configuration {
             late,
             client_services: 0,
             hooks: false,
+            overlap: false,
             bug: None,
         }
     }

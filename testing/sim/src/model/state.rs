@@ -11,7 +11,7 @@ use handover_proto::session::{
 };
 use handover_proto::step::{Step, StepTrail};
 use handover_proto::stream::{Accepted, CreditPool, PeerMisbehaved, Streams};
-use handover_proto::wire::Frame;
+use handover_proto::wire::{Frame, Move, OldLink};
 use handover_proto::{CnaptId, ConduitId, Instance, Instant, LinkNumber, Side, StreamId};
 
 use super::Configuration;
@@ -356,7 +356,11 @@ impl State {
             Action::Order => {
                 self.orders -= 1;
                 let to = self.cnapt.network().map_or(0, |network| 1 - network.0);
-                self.cnapt.order(NetworkId(to), NOW);
+                if world.overlap {
+                    self.cnapt.order_overlapped(NetworkId(to), NOW);
+                } else {
+                    self.cnapt.order(NetworkId(to), NOW);
+                }
             }
             Action::Open => {
                 self.late -= 1;
@@ -507,6 +511,13 @@ impl State {
             Carried::Frame(frame) => {
                 if let Frame::SwitchStep1 { conduits, .. } = frame {
                     self.markers = (conduits, [0; 2]);
+                } else if let Frame::SwitchStep2(Move {
+                    old: OldLink::Draining { conduits },
+                    ..
+                }) = frame
+                {
+                    // Markers on other conduits may have been read before it.
+                    self.markers.0 = conduits;
                 } else if let Frame::LastMessageBeforeRedirection = frame {
                     self.markers.1[side as usize] += 1;
                 }
@@ -591,14 +602,19 @@ const fn length(timer: Timer) -> Option<u8> {
         Timer::Activity | Timer::Spares => Some(4),
         Timer::Silence => Some(5),
         Timer::Markers | Timer::Renewal | Timer::AllRedirected => Some(6),
-        Timer::Ok => Some(7),
+        Timer::Ok | Timer::Drain => Some(7),
         Timer::Held => Some(8),
         Timer::Dial => Some(9),
         Timer::OtherNetwork => Some(10),
         Timer::OpenWait => Some(11),
         Timer::Networks => Some(12),
         Timer::FlowIdle => Some(13),
-        Timer::SwitchTimeout | Timer::Probe | Timer::Gap => None,
+        Timer::SwitchTimeout
+        | Timer::Probe
+        | Timer::Standby
+        | Timer::Stall
+        | Timer::Return
+        | Timer::Gap => None,
     }
 }
 
@@ -611,6 +627,7 @@ const fn may_be_early(timer: Timer) -> bool {
         | Timer::Renewal
         | Timer::AllRedirected
         | Timer::Ok
+        | Timer::Drain
         | Timer::Held
         | Timer::Networks
         | Timer::Dial
@@ -625,6 +642,9 @@ const fn may_be_early(timer: Timer) -> bool {
         | Timer::OpenWait
         | Timer::FlowIdle
         | Timer::Probe
+        | Timer::Standby
+        | Timer::Stall
+        | Timer::Return
         | Timer::Gap => false,
     }
 }
@@ -635,7 +655,8 @@ const fn is_bound(timer: Timer) -> bool {
 }
 
 fn step_index(step: Step) -> usize {
-    Step::all().position(|one| one == step).unwrap_or(0)
+    let mut all = Step::all().chain(Step::ours());
+    all.position(|one| one == step).unwrap_or(0)
 }
 
 fn pool() -> CreditPool {

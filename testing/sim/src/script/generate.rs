@@ -90,6 +90,9 @@ impl Script {
             networks,
             switch_timeout: switch_timeout(&mut random),
             one_adapter: random.chance(50),
+            overlaps: random.chance(50),
+            standbys: random.chance(50),
+            rescues: random.chance(50),
             datagrams: random.chance(50),
             split_percent: SPLIT_PERCENT,
             lasts: SHORTEST + random.duration(SHORTEST),
@@ -304,7 +307,10 @@ fn way_to(wait: Wait, random: &mut Random) -> Vec<Action> {
             Sequence::Cnapt if step == Step::cnapt(7) => {
                 vec![Action::Silence, Action::Order(number)]
             }
-            Sequence::Cnapt | Sequence::Snapt => vec![Action::Order(number)],
+            Sequence::Cnapt
+            | Sequence::Snapt
+            | Sequence::CnaptOverlapped
+            | Sequence::SnaptOverlapped => vec![Action::Order(number)],
             // With conduits that still stand: a planned switch that the SNAPT does not answer.
             Sequence::CnaptStar if step == Step::cnapt_star(7) && random.chance(50) => vec![
                 Action::Silence,

@@ -44,6 +44,12 @@ pub struct Script {
     pub switch_timeout: Duration,
     /// Whether only one of the networks with hooks can be open at a time.
     pub one_adapter: bool,
+    /// Whether planned switches overlap where they can.
+    pub overlaps: bool,
+    /// Whether links are held beside the one that carries.
+    pub standbys: bool,
+    /// Whether a silent link is left before it is known to be dead.
+    pub rescues: bool,
     /// Whether applications speak over UDP, too.
     pub datagrams: bool,
     /// How often what is written at once travels in two pieces, in percent.
@@ -211,6 +217,15 @@ impl fmt::Display for Script {
         )?;
         if self.datagrams {
             writeln!(formatter, "datagrams both ways")?;
+        }
+        if self.overlaps {
+            writeln!(formatter, "planned switches overlap")?;
+        }
+        if self.standbys {
+            writeln!(formatter, "links stand by")?;
+        }
+        if self.rescues {
+            writeln!(formatter, "silent links are left early")?;
         }
         if self.one_adapter {
             writeln!(formatter, "one adapter for all networks with hooks")?;

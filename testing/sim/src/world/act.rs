@@ -21,7 +21,12 @@ impl World {
 
     /// The user orders a switch.
     pub fn order(&mut self, network: usize) -> Ordered {
-        let ordered = self.cnapt.order(NetworkId(network), self.now);
+        let both_up = self.overlaps && self.may_overlap(network);
+        let ordered = if both_up {
+            self.cnapt.order_overlapped(NetworkId(network), self.now)
+        } else {
+            self.cnapt.order(NetworkId(network), self.now)
+        };
         self.settle();
         ordered
     }
@@ -427,6 +432,7 @@ impl World {
             | SnaptPhase::AwaitClientServices
             | SnaptPhase::AwaitStep2
             | SnaptPhase::AwaitRenewal(_)
+            | SnaptPhase::AwaitDrained
             | SnaptPhase::AwaitUnexpected => true,
         }
     }
@@ -537,6 +543,10 @@ impl World {
             | Event::Offered { .. }
             | Event::Lost { .. }
             | Event::Unreachable { .. }
+            | Event::Stalled { .. }
+            | Event::Recovered { .. }
+            | Event::StandsBy { .. }
+            | Event::StandbyLost { .. }
             | Event::Began { .. }
             | Event::Settled { .. }
             | Event::SessionLost { .. }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use handover_proto::session::{Phase, SnaptPhase, SwitchReport};
 use handover_proto::stream::{CreditPool, INITIAL_LIMIT, MAX_CONDUITS, STREAM_CREDIT};
-use handover_proto::wire::Frame;
+use handover_proto::wire::{Frame, Move, OldLink};
 use handover_proto::{ConduitId, Side};
 
 use super::{Broken, Carried, World};
@@ -37,6 +37,13 @@ impl World {
     pub(super) const fn count_marker(&mut self, side: Side, frame: &Frame) {
         if let Frame::SwitchStep1 { conduits, .. } = frame {
             self.markers = (*conduits, [0; 2]);
+        } else if let Frame::SwitchStep2(Move {
+            old: OldLink::Draining { conduits },
+            ..
+        }) = frame
+        {
+            // Markers on other conduits may have been read before it.
+            self.markers.0 = *conduits;
         } else if let Frame::LastMessageBeforeRedirection = frame {
             self.markers.1[side as usize] += 1;
         }
@@ -44,7 +51,7 @@ impl World {
 
     /// A switch is called planned only if every marker arrived, both ways.
     pub(super) fn check_report(&mut self, report: &SwitchReport) {
-        let (promised, read) = self.markers;
+        let (promised, read) = std::mem::take(&mut self.markers);
         if report.planned && read.iter().any(|count| *count < promised) {
             self.break_with(format!(
                 "switch {} is called planned with {read:?} of {promised} markers",
@@ -143,8 +150,8 @@ impl World {
         self.check_arrived()
     }
 
-    /// Checks that every connection between the modules is of the link that carries, once the operating
-    /// systems had the time to give up the others.
+    /// Checks that every connection between the modules is of the link that carries or stands by, once the
+    /// operating systems had the time to give up the others.
     ///
     /// # Errors
     ///
@@ -152,15 +159,22 @@ impl World {
     pub fn check_leftovers(&self) -> Result<(), Broken> {
         let control = self.snapt.current_link();
         let network = self.cnapt.network();
+        let stands_by = |id| self.standbys && self.cnapt.has_standby(id);
         let stale = self.connections.iter().find(|(conduit, one)| {
             let whole = one.is_open(Side::Cnapt) && one.is_open(Side::Snapt) && !one.dead;
-            !whole || Some(one.network) != network || one.control != (control == Some(**conduit))
+            let carries =
+                Some(one.network) == network && one.control == (control == Some(**conduit));
+            !whole || !(carries || stands_by(one.network))
         });
         if let Some((conduit, one)) = stale {
             return Err(self.failure(format!("conduit {} is left over: {one:?}", conduit.0)));
         }
-        if self.connections.len() > MAX_CONDUITS + 1 {
-            let count = self.connections.len();
+        let carrying = self
+            .connections
+            .values()
+            .filter(|one| Some(one.network) == network);
+        let count = carrying.count();
+        if count > MAX_CONDUITS + 1 {
             return Err(self.failure(format!("{count} conduits are left")));
         }
         Ok(())

@@ -14,6 +14,9 @@ use crate::application::{
 };
 use crate::network::NetworkState;
 
+/// How long the shell waits before it tries again to hold a link beside the one that carries.
+const STANDBY_PAUSE: Duration = Duration::from_secs(5);
+
 /// How long a connection waits for a network.
 const OPEN_WAIT: Duration = Duration::from_secs(120);
 
@@ -94,9 +97,24 @@ impl World {
             Event::Switched(report) => {
                 self.attempts = 0;
                 self.check_report(report);
+                self.schedule(self.now, Occurrence::Standby);
             }
-            Event::Began { .. } => self.attempts = 0,
+            Event::Began { .. } => {
+                self.attempts = 0;
+                self.schedule(self.now, Occurrence::Standby);
+            }
+            Event::StandbyLost { .. } => {
+                self.schedule(self.now + STANDBY_PAUSE, Occurrence::Standby)
+            }
             Event::Redirected { number, link } => self.check_order(*number, *link),
+            Event::Stalled { .. } => self.rescue(),
+            Event::Recovered { network } => {
+                if self.may_overlap(network.0) {
+                    self.cnapt.go_back(*network, self.now);
+                }
+                self.schedule(self.now, Occurrence::Standby);
+            }
+            Event::StandsBy { .. } => self.schedule(self.now, Occurrence::Standby),
             Event::Attached { .. }
             | Event::Offered { .. }
             | Event::SessionLost { .. }
@@ -136,6 +154,39 @@ impl World {
                 self.cnapt.attach(usable[index], self.now);
             }
             None => self.schedule(self.now + DECISION, Occurrence::Decide),
+        }
+    }
+
+    /// Whether a switch to this network from the one that carries need close neither: both are up, for all that the
+    /// device knows, and no hook opens or closes them.
+    pub(super) fn may_overlap(&self, network: usize) -> bool {
+        let up = |index: usize| {
+            let network = self.networks.get(index);
+            network.is_some_and(|one| one.hooks.is_none() && one.state != NetworkState::Down)
+        };
+        let current = self.cnapt.network();
+        up(network) && current.is_some_and(|current| up(current.0))
+    }
+
+    /// The traffic leaves a link that is silent for the first network that seems up.
+    fn rescue(&mut self) {
+        let current = self.cnapt.network();
+        let other = (0..self.networks.len())
+            .find(|index| Some(NetworkId(*index)) != current && self.may_overlap(*index));
+        if let Some(other) = other.filter(|_| self.rescues) {
+            self.cnapt.rescue(NetworkId(other), None, self.now);
+        }
+    }
+
+    /// Links are held beside the one that carries, over every network that may have one; or over none.
+    pub(super) fn hold_standbys(&mut self) {
+        for index in 0..self.networks.len() {
+            let network = NetworkId(index);
+            if self.standbys && self.may_overlap(index) {
+                self.cnapt.hold_standby(network, self.now);
+            } else {
+                self.cnapt.release_standby(network);
+            }
         }
     }
 

@@ -93,6 +93,8 @@ enum Occurrence {
         side: Side,
     },
     Decide,
+    /// The decision task looks which links to hold beside the one that carries.
+    Standby,
     /// The application at a side asks the next question over UDP.
     Ask(Side),
     /// The operating system may give up the connections over a network that is still cut.
@@ -145,9 +147,11 @@ impl Occurrence {
             | Self::Tick { side, .. }
             | Self::Ask(side)
             | Self::Ended { side, .. } => [Some(side), None],
-            Self::DialFailed { .. } | Self::Decide | Self::NetworkLost(_) | Self::Hook { .. } => {
-                [Some(Side::Cnapt), None]
-            }
+            Self::DialFailed { .. }
+            | Self::Decide
+            | Self::Standby
+            | Self::NetworkLost(_)
+            | Self::Hook { .. } => [Some(Side::Cnapt), None],
             Self::Dialled { .. } => [Some(Side::Cnapt), Some(Side::Snapt)],
             Self::Keepalive { .. }
             | Self::Abandon { .. }
@@ -210,6 +214,12 @@ pub struct World {
     pub hooks_answer: bool,
     /// Whether only one of the networks with hooks can be open at a time.
     pub one_adapter: bool,
+    /// Whether planned switches overlap where they can.
+    pub overlaps: bool,
+    /// Whether links are held beside the one that carries.
+    pub standbys: bool,
+    /// Whether a silent link is left before it is known to be dead.
+    pub rescues: bool,
     /// Whether the decision task looks for networks by itself.
     pub automatic: bool,
     /// How many networks the decision task has tried since the session last ran.
@@ -226,7 +236,7 @@ pub struct World {
     slowest_awake: [Duration; 2],
     /// The most credit that each side had given at once.
     most_credit: [u64; 2],
-    /// How many markers the last SWITCH_STEP1 promised, and how many each side has read since.
+    /// How many markers the last order promised, and how many each side has read since.
     markers: (u32, [u32; 2]),
     trace: Option<Vec<String>>,
     broken: Option<Broken>,
@@ -271,6 +281,9 @@ impl World {
             hooks: Hooks::default(),
             hooks_answer: true,
             one_adapter: false,
+            overlaps: false,
+            standbys: false,
+            rescues: false,
             automatic: true,
             attempts: 0,
             believed: None,
@@ -477,6 +490,7 @@ impl World {
             Occurrence::DialFailed { link, run } => self.dial_failed(link, run),
             Occurrence::Tick { key, side } => self.tick(key, side),
             Occurrence::Decide => self.decide(),
+            Occurrence::Standby => self.hold_standbys(),
             Occurrence::Ask(side) => self.ask(side),
             Occurrence::Keepalive { network, cuts } => self.keepalive(network, cuts),
             Occurrence::Abandon { conduit } => self.abandon(conduit),

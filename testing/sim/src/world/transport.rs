@@ -93,7 +93,7 @@ impl World {
         });
         match link {
             Dial::Link(number) => self.cnapt.control_up(number, conduit, self.now),
-            Dial::Conduit(control) => self.cnapt.conduit_up(control, conduit),
+            Dial::Conduit(control) => self.cnapt.conduit_up(control, conduit, self.now),
         }
     }
 

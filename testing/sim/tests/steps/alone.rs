@@ -11,7 +11,7 @@ use handover_proto::step::Sequence;
 use handover_proto::stream::{
     CreditPool, INITIAL_LIMIT, PeerMisbehaved, STREAMS, Streams, Transmit,
 };
-use handover_proto::wire::{Attach, Attached, ClosedOld, Frame, Hello, Renew, Role, VERSION};
+use handover_proto::wire::{Attach, Attached, Frame, Hello, Move, OldLink, Renew, Role, VERSION};
 use handover_proto::{CnaptId, ConduitId, Instance, Instant, LinkNumber, Side, StreamId};
 use handover_sim::{request, service};
 
@@ -120,9 +120,13 @@ pub(crate) fn the_snapt_waits_for_the_renewal(bug: Option<Bug>) -> Result<bool, 
         flow_idle: DEFAULT_FLOW_IDLE,
     };
     let mut snapt = Snapt::new(options, CreditPool::default());
-    let (number, cnapt, old) = (1, ID, ClosedOld::Dead);
+    let (number, cnapt, old) = (1, ID, OldLink::Dead);
     attach_snapt(&mut snapt, 1, FIRST)?;
-    snapt.handle_frame(FIRST, &Frame::SwitchUnexpected { number, cnapt, old }, NOW)?;
+    snapt.handle_frame(
+        FIRST,
+        &Frame::SwitchUnexpected(Move::new(number, cnapt, old)),
+        NOW,
+    )?;
     snapt.handle_frame(FIRST, &renew(1), NOW)?;
     snapt.streams_mut().set_bugs(bugs(bug, Side::Snapt));
     let (number, conduits) = (2, 0);
@@ -136,12 +140,12 @@ pub(crate) fn the_snapt_waits_for_the_renewal(bug: Option<Bug>) -> Result<bool, 
         let ready = Frame::ClientServicesReadyForRedirection { number };
         snapt.handle_frame(FIRST, &ready, NOW)?;
         (
-            Frame::SwitchStep2 { number, cnapt, old },
+            Frame::SwitchStep2(Move::new(number, cnapt, old)),
             Procedure::Stepwise,
         )
     } else {
         (
-            Frame::SwitchUnexpected { number, cnapt, old },
+            Frame::SwitchUnexpected(Move::new(number, cnapt, old)),
             Procedure::Starred,
         )
     };

@@ -68,11 +68,14 @@ impl State {
     fn note(&mut self, event: &Event, world: &Configuration) -> Result<(), Broken> {
         match event {
             Event::Switched(report) => {
-                let (promised, read) = self.markers;
+                let (promised, read) = std::mem::take(&mut self.markers);
                 if report.planned && read.iter().any(|count| *count < promised) {
                     return Err(format!(
                         "called planned with {read:?} of {promised} markers"
                     ));
+                }
+                if let Some(from) = report.from {
+                    self.cnapt.release_standby(from);
                 }
             }
             Event::Redirected { number, link } => {
@@ -98,6 +101,10 @@ impl State {
             Event::Attached { .. }
             | Event::Offered { .. }
             | Event::Began { .. }
+            | Event::Stalled { .. }
+            | Event::Recovered { .. }
+            | Event::StandsBy { .. }
+            | Event::StandbyLost { .. }
             | Event::Settled { .. }
             | Event::Refused { .. }
             | Event::TakenOver { .. }
@@ -128,7 +135,7 @@ impl State {
         let there = there.filter(|(id, one)| one.link == control && **id != control);
         if there.count() < world.conduits {
             let conduit = self.connect_conduit(Some(control));
-            self.cnapt.conduit_up(control, conduit);
+            self.cnapt.conduit_up(control, conduit, NOW);
         } else {
             self.cnapt.conduit_failed(control, NOW);
         }

@@ -1,0 +1,226 @@
+//! Rescue: the starred switch ordered early, away from a link that is silent while something should come by it.
+//!
+//! A link is suspect when a probe goes unanswered for longer than its own round trips explain, and nothing comes by
+//! any of its conduits. What makes the CNAPT probe is data that was flowing and stops, or something sent that is not
+//! acknowledged in time; a slow reader is neither. The shell is told, and says where to go; the traffic moves, and
+//! the old link is kept until it is proved dead. If it speaks again it was a false alarm: after a pause that doubles
+//! with each, the shell is told that it may go back, which is an overlapped switch.
+//!
+//! The brakes: a rescue by a network that costs something moves a bounded number of bytes; after one comes no other
+//! for [`bound::RESCUE_PAUSE`]; and none by the same pair of networks before its pause is over.
+
+use std::time::Duration;
+
+use super::{Cnapt, Phase, Standby, Switch};
+use crate::session::{Close, Event, NetworkId, Output, Procedure, bound};
+use crate::step::Step;
+use crate::stream::ServiceKind;
+use crate::{ConduitId, Instant};
+
+/// What two networks have shown of false alarms.
+#[derive(Clone, Copy, Debug, Hash)]
+pub(super) struct Hold {
+    /// How long the next way back waits.
+    pause: Duration,
+    /// No rescue before this.
+    until: Instant,
+}
+
+/// A network that was left by a rescue and lives.
+#[derive(Clone, Copy, Debug, Hash)]
+pub(super) struct Return {
+    network: NetworkId,
+    at: Instant,
+}
+
+impl Return {
+    pub(super) fn is_to(&self, network: NetworkId) -> bool {
+        self.network == network
+    }
+}
+
+impl Cnapt {
+    /// The traffic is to leave the link that carries for one over `network`, which is made if there is none: the
+    /// answer to [`Event::Stalled`]. Not if more than `budget` bytes are under way, which would all be sent again,
+    /// nor so soon after the last one.
+    pub fn rescue(&mut self, network: NetworkId, budget: Option<u64>, now: Instant) {
+        let Some(from) = self
+            .network
+            .filter(|from| self.phase == Phase::Attached && *from != network)
+        else {
+            return;
+        };
+        let hold = self.holds.get(&(from, network));
+        let held = hold.is_some_and(|hold| now < hold.until);
+        let soon = self
+            .rescued
+            .is_some_and(|at| now < at + bound::RESCUE_PAUSE);
+        let dear = budget.is_some_and(|most| self.streams.unacknowledged() > most);
+        if held || soon || dear {
+            return;
+        }
+        if self.has_standby(network) {
+            self.begin_rescue(network, now);
+        } else {
+            self.rescue_to = Some(network);
+            self.hold_standby(network, now);
+        }
+    }
+
+    /// A link that a rescue waits for is there: it goes on, if the one that carries is silent still.
+    pub(super) fn rescue_by(&mut self, network: NetworkId, now: Instant) {
+        if self.rescue_to.take_if(|to| *to == network).is_none() || self.phase != Phase::Attached {
+            return;
+        }
+        let silent = self
+            .link
+            .as_ref()
+            .is_some_and(|(_, link)| link.unanswered_since.is_some());
+        if silent {
+            self.begin_rescue(network, now);
+        }
+    }
+
+    fn begin_rescue(&mut self, to: NetworkId, now: Instant) {
+        let Some((control, link)) = &self.link else {
+            return;
+        };
+        let (control, since) = (*control, link.lost_since(now));
+        self.trail.clear();
+        self.streams.start_gap(since);
+        self.rescued = Some(now);
+        self.rescued_by = self.network.map(|from| (from, to));
+        self.returning = None;
+        self.switch = Some(Switch {
+            complete: false,
+            left: Some(control),
+            left_whole: true,
+            ..Switch::new(
+                self.next_number(),
+                Procedure::Rescue,
+                self.network,
+                to,
+                since,
+            )
+        });
+        self.suspend_and_stop(Step::cnapt_star, now);
+    }
+
+    /// CNAPT-8*..12*, but the old link is kept: its conduits end, its control channel shows whether it lives.
+    pub(super) fn set_aside_old(&mut self, now: Instant) {
+        for step in 8..=9 {
+            self.mark(Step::cnapt_star(step), now);
+        }
+        self.streams.flows.lanes.unbind(ServiceKind::Client);
+        for step in 10..=12 {
+            self.mark(Step::cnapt_star(step), now);
+        }
+        self.streams.take_off_conduits();
+        self.close_conduits(Close::Reset);
+        if let (Some((control, link)), Some(network)) = (self.link.take(), self.network) {
+            let session = self.session;
+            let old = Standby {
+                network,
+                link,
+                session,
+            };
+            self.standbys.insert(control, old);
+        }
+        self.move_sockets(self.switch.map(|switch| switch.to), now);
+    }
+
+    /// A probe is unanswered for longer than the link's round trips explain: the shell is told, once for each silence.
+    pub(super) fn suspect(&mut self) {
+        if let Some((_, link)) = &mut self.link
+            && let Some(network) = self.network
+            && !std::mem::replace(&mut link.suspected, true)
+        {
+            let event = Event::Stalled { network };
+            self.streams.outputs.push_back(Output::Event(event));
+        }
+    }
+
+    /// A link beside the one that carries was heard. If a rescue left it, that was a false alarm.
+    pub(super) fn heard_beside(&mut self, control: ConduitId, now: Instant) {
+        let Some(standby) = self.standbys.get_mut(&control) else {
+            return;
+        };
+        standby.link.heard(now);
+        if !std::mem::take(&mut standby.link.suspected) {
+            return;
+        }
+        let network = standby.network;
+        let Some((from, to)) = self.rescued_by.filter(|(from, _)| *from == network) else {
+            let event = Event::StandsBy { network };
+            self.streams.outputs.push_back(Output::Event(event));
+            return;
+        };
+        let first = Hold {
+            pause: bound::RETURN_PAUSE,
+            until: now,
+        };
+        let hold = self.holds.entry((from, to)).or_insert(first);
+        let pause = hold.pause;
+        hold.pause = bound::LONGEST_RETURN_PAUSE.min(2 * pause);
+        hold.until = now + 2 * pause;
+        let at = now + pause;
+        self.returning = Some(Return { network: from, at });
+    }
+
+    /// Whether it is to be seen yet whether this network lives, or the session is to go back there.
+    pub(super) fn is_left_by_rescue(&self, network: NetworkId) -> bool {
+        let suspected = |one: &Standby| one.network == network && one.link.suspected;
+        let left = self.rescued_by.is_some_and(|(from, _)| from == network);
+        left && (self.returning.is_some() || self.standbys.values().any(suspected))
+    }
+
+    /// When the shell may be told that a network which a rescue left is good again.
+    pub(super) fn return_deadline(&self) -> Option<Instant> {
+        let returning = self.returning.filter(|_| self.phase == Phase::Attached);
+        returning.map(|one| one.at)
+    }
+
+    pub(super) fn return_due(&mut self) {
+        let Some(Return { network, at }) = self.returning.take() else {
+            return;
+        };
+        let link = self
+            .standby_on(network)
+            .and_then(|control| self.standbys.get(&control));
+        if link.is_some_and(|one| one.link.unanswered_since.is_some()) {
+            let at = at + bound::RETURN_PAUSE;
+            self.returning = Some(Return { network, at });
+        } else if link.is_some() {
+            let event = Event::Recovered { network };
+            self.streams.outputs.push_back(Output::Event(event));
+        }
+    }
+
+    /// A switch begins that is no rescue: what one has left is a network like others.
+    pub(super) const fn forget_rescue(&mut self) {
+        self.rescued_by = None;
+        self.returning = None;
+        self.rescue_to = None;
+    }
+
+    /// The SNAPT hears nothing by the link that carries: it is asked now, if it has not been.
+    pub(super) fn look_at_link(&mut self, now: Instant) {
+        let asked = self
+            .link
+            .as_ref()
+            .is_some_and(|(_, link)| link.unanswered_since.is_some());
+        if self.phase == Phase::Attached && !asked {
+            self.send_probe(now);
+        }
+    }
+
+    /// When to ask whether the link lives, because something should have come by it.
+    pub(super) fn stall_deadline(&self) -> Option<Instant> {
+        let (_, link) = self.link.as_ref()?;
+        let expected = self
+            .streams
+            .expecting_since()
+            .map(|since| since + link.answer_time());
+        [link.flow_stops_at(), expected].into_iter().flatten().min()
+    }
+}
