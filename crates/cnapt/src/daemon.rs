@@ -3,8 +3,8 @@
 //! No byte of a stream passes here. The decision task is a part of this loop: which network to take
 //! when there is none; it is suspended during a switch (CNAPT-1) and woken after it (CNAPT-34).
 
-use std::io;
 use std::collections::BTreeMap;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -213,7 +213,10 @@ impl Daemon {
         };
         let snapshot = self.watch.snapshot();
         let stands_by = |id| self.hub.with(|machine, _| machine.has_standby(id));
-        if let Some(network) = self.networks.choose(only, stands_by, &snapshot, servers, now()) {
+        if let Some(network) = self
+            .networks
+            .choose(only, stands_by, &snapshot, servers, now())
+        {
             self.hub.with(|machine, now| machine.attach(network, now));
         }
     }
@@ -391,8 +394,9 @@ impl Daemon {
                 result: Ok(conduit),
             } => {
                 let id = self.hub.next_conduit_id();
-                self.hub
-                    .spawn_conduit(id, conduit, |machine, now| machine.conduit_up(link, id, now));
+                self.hub.spawn_conduit(id, conduit, |machine, now| {
+                    machine.conduit_up(link, id, now)
+                });
             }
             Dialled::Conduit {
                 link,
@@ -556,7 +560,10 @@ impl Daemon {
 
     /// Holds a link over each network that policy wants one on, and none over the others.
     fn hold_standbys(&mut self) {
-        if !self.hub.with(|machine, _| machine.phase() == Phase::Attached) {
+        if !self
+            .hub
+            .with(|machine, _| machine.phase() == Phase::Attached)
+        {
             return;
         }
         let (snapshot, now) = (self.watch.snapshot(), now());
@@ -591,7 +598,9 @@ impl Daemon {
         let snapshot = self.watch.snapshot();
         let stands_by = |id| self.hub.with(|machine, _| machine.has_standby(id));
         let other = (self.networks.ids())
-            .filter(|id| *id != network && self.networks.opens_by_itself(*id) && self.is_open(*id, &snapshot))
+            .filter(|id| {
+                *id != network && self.networks.opens_by_itself(*id) && self.is_open(*id, &snapshot)
+            })
             .min_by_key(|id| (!stands_by(*id), self.networks.cost(*id)));
         let Some(other) = other else { return };
         let budget = rescue_budget(self.networks.cost(other));
@@ -605,8 +614,7 @@ impl Daemon {
         let snapshot = self.watch.snapshot();
         if self.is_free() && self.may_overlap(network, &snapshot) {
             info!(network = %self.networks.name(network), "well again");
-            self.hub
-                .with(|machine, now| machine.go_back(network, now));
+            self.hub.with(|machine, now| machine.go_back(network, now));
         }
         self.hold_standbys();
     }

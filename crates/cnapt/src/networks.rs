@@ -425,7 +425,8 @@ impl Networks {
     }
 
     pub(crate) fn cost(&self, id: NetworkId) -> Cost {
-        self.config(id).map_or(Cost::Expensive, |config| config.cost)
+        self.config(id)
+            .map_or(Cost::Expensive, |config| config.cost)
     }
 
     /// Whether its `standby`, and by that its `cost`, allow a link to be held here.
@@ -819,7 +820,9 @@ mod tests {
         let mut networks = Networks::new(Vec::new());
         networks.update(&snapshot, &both);
         assert_eq!(networks.names(), "wlan0, wwan0");
-        let first = networks.choose(None, |_| false, &snapshot, &both, NOW).unwrap();
+        let first = networks
+            .choose(None, |_| false, &snapshot, &both, NOW)
+            .unwrap();
         assert_eq!(networks.name(first), "wlan0");
         assert_eq!(networks.server(first, &snapshot, &both), Ok(ipv6));
     }

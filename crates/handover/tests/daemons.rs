@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -29,15 +29,23 @@ const LIMIT: Duration = Duration::from_secs(30);
 #[test]
 fn a_port_that_is_taken_is_said_with_the_remedy() {
     let place = Place::new("port_taken");
-    let taken = TcpListener::bind(place.server).unwrap();
     place.write_server("");
-    let output = place.run(&["server", "--config", "server.toml"]);
-    assert_eq!(output.status.code(), Some(1));
-    let message = String::from_utf8(output.stderr).unwrap();
-    let expected = format!("cannot listen on {}: Address already in use", place.server);
-    assert!(message.contains(&expected), "{message}");
-    assert!(message.contains("cannot listen on"), "{message}");
-    assert!(message.contains("set another `listen`"), "{message}");
+    let is_said = |protocol: &str| {
+        let output = place.run(&["server", "--config", "server.toml"]);
+        assert_eq!(output.status.code(), Some(1));
+        let message = String::from_utf8(output.stderr).unwrap();
+        let expected = format!(
+            "cannot listen on {} over {protocol}: Address already in use",
+            place.server
+        );
+        assert!(message.contains(&expected), "{message}");
+        assert!(message.contains("set another `listen`"), "{message}");
+    };
+    let taken = TcpListener::bind(place.server).unwrap();
+    is_said("TCP");
+    drop(taken);
+    let taken = UdpSocket::bind(place.server).unwrap();
+    is_said("UDP");
     drop(taken);
 }
 

@@ -65,10 +65,7 @@ impl Step {
     /// If there is no such step.
     pub const fn new(sequence: Sequence, number: u8) -> Self {
         let (first, last) = sequence.bounds();
-        assert!(
-            first <= number && number <= last,
-            "there is no such step"
-        );
+        assert!(first <= number && number <= last, "there is no such step");
         Self { sequence, number }
     }
 
@@ -147,7 +144,9 @@ impl Step {
 
     /// The step that two bytes name, if there is one.
     pub fn from_bytes(bytes: [u8; 2]) -> Option<Self> {
-        Self::all().chain(Self::ours()).find(|step| step.to_bytes() == bytes)
+        Self::all()
+            .chain(Self::ours())
+            .find(|step| step.to_bytes() == bytes)
     }
 }
 

@@ -38,7 +38,7 @@ const FAREWELL: Duration = Duration::from_millis(300);
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// It cannot listen for clients.
-    #[error("cannot listen on {address}, {protocol}: {error}; {remedy}", remedy = remedy(error))]
+    #[error("cannot listen on {address} over {protocol}: {error}; {remedy}", remedy = remedy(error))]
     Listen {
         /// Where.
         address: SocketAddr,

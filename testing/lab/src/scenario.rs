@@ -32,10 +32,10 @@ pub struct Lab {
     pub log: Arc<Log>,
     /// For configuration files, keys and sockets.
     pub directory: TemporaryDirectory,
-    /// What of a measurement is asked for.
-    pub selection: Selection,
     /// What the clients' links run over; none: what they choose.
     pub carrier: Option<Carrier>,
+    /// What of a measurement is asked for.
+    pub selection: Selection,
 }
 
 /// What links run over.
@@ -115,6 +115,7 @@ impl Scenario {
         &self,
         _proof: Sandboxed,
         verbose: bool,
+        carrier: Option<Carrier>,
         selection: Selection,
     ) -> Result<()> {
         let lab = Lab {

@@ -77,26 +77,14 @@ impl Coverage {
         row.map_or(0, |row| self.strikes.0[row][fault as usize])
     }
 
-    /// The pairs that did not come about, though they could.
+    /// The pairs that did not come about, though they are not rare.
     pub fn missing(&self) -> Vec<(Wait, Fault)> {
         let pairs = Wait::ALL
             .into_iter()
             .flat_map(|wait| Fault::ALL.map(|fault| (wait, fault)));
         pairs
             .filter(|(wait, fault)| {
-                self.struck(*wait, *fault) == 0 && fault.impossible_at(*wait).is_none()
-            })
-            .collect()
-    }
-
-    /// The pairs that came about, though they are said to be impossible.
-    pub fn contradicted(&self) -> Vec<(Wait, Fault)> {
-        let pairs = Wait::ALL
-            .into_iter()
-            .flat_map(|wait| Fault::ALL.map(|fault| (wait, fault)));
-        pairs
-            .filter(|(wait, fault)| {
-                self.struck(*wait, *fault) > 0 && fault.impossible_at(*wait).is_some()
+                self.struck(*wait, *fault) == 0 && fault.rare_at(*wait).is_none()
             })
             .collect()
     }
@@ -186,7 +174,7 @@ impl Coverage {
         for fault in Fault::ALL {
             write!(formatter, "{fault:<13}")?;
             for wait in columns() {
-                match (self.struck(wait, fault), fault.impossible_at(wait)) {
+                match (self.struck(wait, fault), fault.rare_at(wait)) {
                     (0, Some(_)) => write!(formatter, "{:>10}", "-")?,
                     (count, _) => write!(formatter, "{count:>10}")?,
                 }
@@ -207,7 +195,14 @@ impl fmt::Display for Coverage {
             formatter,
             "switches: {} planned step by step, {} without all markers, {} overlapped, {} rescues, {} starred, {} failed; {} links \
              and {} sessions lost",
-            self.planned, self.unmarked, self.overlapped, self.rescues, self.starred, self.failed, self.lost, self.sessions_lost
+            self.planned,
+            self.unmarked,
+            self.overlapped,
+            self.rescues,
+            self.starred,
+            self.failed,
+            self.lost,
+            self.sessions_lost
         )?;
         let seconds = self.mean(self.time.as_secs());
         writeln!(

@@ -1,4 +1,4 @@
-//! The kinds of what may strike a machine while it waits, and which cannot meet which wait.
+//! The kinds of what may strike a machine while it waits, and which seldom meet which wait.
 
 use std::fmt;
 
@@ -156,14 +156,14 @@ impl Fault {
         )
     }
 
-    /// What cannot strike while a machine waits where, and why.
-    pub fn impossible() -> impl Iterator<Item = (Self, &'static [Wait], &'static str)> {
-        IMPOSSIBLE.iter().copied()
+    /// What can strike only seldom while a machine waits where, and why.
+    pub fn rare() -> impl Iterator<Item = (Self, &'static [Wait], &'static str)> {
+        RARE.iter().copied()
     }
 
-    /// Why it cannot strike while a machine waits there, if it cannot.
-    pub fn impossible_at(self, wait: Wait) -> Option<&'static str> {
-        let row = IMPOSSIBLE
+    /// Why it seldom strikes while a machine waits there, if it does not.
+    pub fn rare_at(self, wait: Wait) -> Option<&'static str> {
+        let row = RARE
             .iter()
             .find(|(fault, waits, _)| *fault == self && waits.contains(&wait));
         row.map(|(_, _, reason)| *reason)
@@ -195,27 +195,27 @@ const WITH_CONTROL_ONLY: [Wait; 4] = [
     Wait::At(Step::cnapt_star(21)),
 ];
 
-/// The pairs that cannot be, each with its reason.
-const IMPOSSIBLE: [(Fault, &[Wait], &str); 5] = [
+/// The pairs that come about only where a link stands by, each with its reason: a run need not come across them.
+const RARE: [(Fault, &[Wait], &str); 5] = [
     (
         Fault::KillCnapt,
         &WITHOUT_LINK,
-        "the CNAPT has no conduit of which it could hear",
+        "of a link that carries the CNAPT has no conduit of which it could hear",
     ),
     (
         Fault::LateBack,
         &WITHOUT_LINK,
-        "the CNAPT has no conduit by which anything could come to it",
+        "of a link that carries the CNAPT has no conduit by which anything could come to it",
     ),
     (
         Fault::OneByOne,
         &WITHOUT_LINK,
-        "the CNAPT has no conduits that could die",
+        "of a link that carries the CNAPT has no conduits that could die",
     ),
     (
         Fault::OneByOne,
         &WITH_CONTROL_ONLY,
-        "the new link has no conduit but its control channel yet",
+        "a new link has no conduit but its control channel yet",
     ),
     (
         Fault::OneByOne,

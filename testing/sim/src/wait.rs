@@ -185,7 +185,9 @@ impl World {
             SnaptPhase::AwaitStep2 => Some(Wait::At(Step::snapt(16))),
             SnaptPhase::AwaitRenewal(Procedure::Stepwise) => Some(Wait::At(Step::snapt(20))),
             SnaptPhase::AwaitDrained => Some(Wait::At(Step::snapt_overlapped(4))),
-            SnaptPhase::AwaitRenewal(Procedure::Starred | Procedure::Overlapped | Procedure::Rescue) => Some(Wait::At(Step::snapt_star(12))),
+            SnaptPhase::AwaitRenewal(
+                Procedure::Starred | Procedure::Overlapped | Procedure::Rescue,
+            ) => Some(Wait::At(Step::snapt_star(12))),
             SnaptPhase::AwaitUnexpected => Some(Wait::At(Step::snapt_star(0))),
             SnaptPhase::Released => None,
         }

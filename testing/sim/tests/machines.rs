@@ -14,8 +14,8 @@ use handover_proto::stream::{
     CreditPool, INITIAL_LIMIT, PeerMisbehaved, STREAMS, Streams, Transmit,
 };
 use handover_proto::wire::{
-    Attach, Attached, CatalogueEntry, Datagram, Decoder, Frame, Hello, Item, Move, OldLink, Purpose,
-    RefusedCode, Renew, Request, Role, TransportProtocol, VERSION,
+    Attach, Attached, CatalogueEntry, Datagram, Decoder, Frame, Hello, Item, Move, OldLink,
+    Purpose, RefusedCode, Renew, Request, Role, TransportProtocol, VERSION,
 };
 use handover_proto::{CnaptId, ConduitId, FlowId, Instance, Instant, LinkNumber, Side, StreamId};
 use handover_sim::{request, service};

@@ -23,8 +23,8 @@ use crate::bug::Bug;
 use crate::step::{Step, StepTrail};
 use crate::stream::{Conduit, PeerMisbehaved, ServiceKind, Streams};
 use crate::wire::{
-    Attached, CatalogueEntry, Frame, Hello, Layer, Move, OfferedService, OldLink, RefusedCode, Renew, Role,
-    Trail, VERSION,
+    Attached, CatalogueEntry, Frame, Hello, Layer, Move, OfferedService, OldLink, RefusedCode,
+    Renew, Role, Trail, VERSION,
 };
 use crate::{CnaptId, ConduitId, Instance, Instant, LinkNumber};
 
@@ -105,7 +105,13 @@ struct Switch {
 }
 
 impl Switch {
-    const fn new(number: u64, procedure: Procedure, from: Option<NetworkId>, to: NetworkId, started: Instant) -> Self {
+    const fn new(
+        number: u64,
+        procedure: Procedure,
+        from: Option<NetworkId>,
+        to: NetworkId,
+        started: Instant,
+    ) -> Self {
         Self {
             number,
             procedure,
@@ -497,7 +503,10 @@ impl Cnapt {
             return;
         }
         if let Some(switch) = &mut self.switch
-            && self.streams.unmarked_below(switch.number).any(|id| id == conduit)
+            && self
+                .streams
+                .unmarked_below(switch.number)
+                .any(|id| id == conduit)
         {
             switch.complete = false;
         }
@@ -659,7 +668,9 @@ impl Cnapt {
     /// The SNAPT has lost what carries. If it is in the middle of a switch that it cannot follow, that is ordered anew.
     fn handle_stalled(&mut self, number: u64, lost: bool, now: Instant) {
         match self.switch {
-            Some(switch) if lost && self.phase == Phase::AwaitDrained && number == switch.number => {
+            Some(switch)
+                if lost && self.phase == Phase::AwaitDrained && number == switch.number =>
+            {
                 self.order_anew(now);
             }
             None if number == self.settled => self.look_at_link(now),
@@ -675,7 +686,13 @@ impl Cnapt {
         self.streams.start_gap(now);
         self.switch = Some(Switch {
             ordered: true,
-            ..Switch::new(self.next_number(), Procedure::Stepwise, self.network, to, now)
+            ..Switch::new(
+                self.next_number(),
+                Procedure::Stepwise,
+                self.network,
+                to,
+                now,
+            )
         });
         self.suspend_and_stop(Step::cnapt, now);
     }
@@ -953,7 +970,9 @@ impl Cnapt {
         } else {
             match switch.procedure {
                 Procedure::Stepwise => self.open_network(now),
-                Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => self.move_sockets(self.network, now),
+                Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => {
+                    self.move_sockets(self.network, now)
+                }
             }
         }
     }
@@ -1097,7 +1116,9 @@ impl Cnapt {
         };
         let announced = match switch.procedure {
             Procedure::Stepwise => Frame::SwitchStep2(order),
-            Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => Frame::SwitchUnexpected(order),
+            Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => {
+                Frame::SwitchUnexpected(order)
+            }
         };
         //= docs/spec/planned.md#cnapt-29
         //= docs/spec/unexpected.md#cnapt-star-17
@@ -1319,10 +1340,7 @@ impl Cnapt {
     }
 
     fn give_up_planned(&mut self, now: Instant) {
-        if let Some(switch) = self
-            .switch
-            .filter(|one| !one.is_starred())
-        {
+        if let Some(switch) = self.switch.filter(|one| !one.is_starred()) {
             let since = self
                 .link
                 .as_ref()
@@ -1413,7 +1431,10 @@ impl Cnapt {
         {
             self.probe_due(deadline, now);
         }
-        if self.return_deadline().is_some_and(|deadline| deadline <= now) {
+        if self
+            .return_deadline()
+            .is_some_and(|deadline| deadline <= now)
+        {
             self.return_due();
         }
         while let Some(deadline) = self.standby_deadline().filter(|deadline| *deadline <= now) {
@@ -1503,15 +1524,15 @@ impl Cnapt {
 
     /// Whether a link carries traffic now.
     pub const fn serves(&self) -> bool {
-        matches!(self.phase, Phase::Attached | Phase::AwaitStandby | Phase::AwaitDrained)
+        matches!(
+            self.phase,
+            Phase::Attached | Phase::AwaitStandby | Phase::AwaitDrained
+        )
     }
 
     /// When the current link has to be probed, or judged.
     fn probe_deadline(&self) -> Option<Instant> {
-        let (_, link) = self
-            .link
-            .as_ref()
-            .filter(|_| self.serves())?;
+        let (_, link) = self.link.as_ref().filter(|_| self.serves())?;
         if let Some(since) = link.unanswered_since {
             let suspect = (!link.suspected).then(|| since + link.answer_to_probe());
             return Some(suspect.map_or(link.judge_at, |at| at.min(link.judge_at)));
@@ -1663,7 +1684,9 @@ impl Cnapt {
             .streams
             .conduits
             .iter()
-            .filter(|(id, conduit)| **id != control && conduit.link == control && conduit.number.is_none())
+            .filter(|(id, conduit)| {
+                **id != control && conduit.link == control && conduit.number.is_none()
+            })
             .map(|(id, _)| *id)
             .collect();
         for spare in spares {

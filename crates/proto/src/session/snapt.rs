@@ -21,8 +21,8 @@ use crate::bug::Bug;
 use crate::step::{Step, StepTrail};
 use crate::stream::{CreditPool, PeerMisbehaved, STREAMS, ServiceKind, Streams};
 use crate::wire::{
-    Attach, Attached, CatalogueEntry, Frame, Hello, Layer, Move, OfferedService, OldLink, Purpose, RefusedCode,
-    Renew, Role, Trail, VERSION,
+    Attach, Attached, CatalogueEntry, Frame, Hello, Layer, Move, OfferedService, OldLink, Purpose,
+    RefusedCode, Renew, Role, Trail, VERSION,
 };
 use crate::{CnaptId, ConduitId, Instance, Instant, LinkNumber, Side};
 
@@ -214,10 +214,14 @@ impl Snapt {
 
     /// When [`Self::handle_timeout`] wants to be called.
     pub fn next_timeout(&self) -> Option<Instant> {
-        [self.timers.next(), self.streams.next_timeout(), self.stall_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.timers.next(),
+            self.streams.next_timeout(),
+            self.stall_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// The timers that run, for a model that fires any of them.
@@ -379,7 +383,10 @@ impl Snapt {
             return;
         }
         if let Some(state) = self.streams.conduits.get(&conduit)
-            && matches!(self.phase, SnaptPhase::AwaitMarkers | SnaptPhase::AwaitDrained)
+            && matches!(
+                self.phase,
+                SnaptPhase::AwaitMarkers | SnaptPhase::AwaitDrained
+            )
             && state.number.is_some_and(|number| number < self.number)
             && !state.marker_arrived
         {
@@ -1012,7 +1019,13 @@ impl Snapt {
     }
 
     /// SNAPT-17..20, SNAPT-7*..12*.
-    fn redirect(&mut self, control: ConduitId, procedure: Procedure, kept: &[LinkNumber], now: Instant) {
+    fn redirect(
+        &mut self,
+        control: ConduitId,
+        procedure: Procedure,
+        kept: &[LinkNumber],
+        now: Instant,
+    ) {
         self.timers.stop_waits();
         match procedure {
             Procedure::Stepwise | Procedure::Overlapped => self.end_links_but(control, kept),
@@ -1117,7 +1130,9 @@ impl Snapt {
         let resends = match procedure {
             Procedure::Stepwise => true,
             //= docs/spec/unexpected.md#snapt-star-15
-            Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => self.take(Step::snapt_star(15), now),
+            Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => {
+                self.take(Step::snapt_star(15), now)
+            }
         };
         if resends {
             self.streams.resend();
@@ -1156,7 +1171,10 @@ impl Snapt {
         while let Some((timer, _)) = self.timers.take_due(now) {
             self.handle_timer(timer, now);
         }
-        if self.stall_deadline().is_some_and(|deadline| deadline <= now) {
+        if self
+            .stall_deadline()
+            .is_some_and(|deadline| deadline <= now)
+        {
             self.tell_stalled();
         }
         self.streams.handle_timeout(now);

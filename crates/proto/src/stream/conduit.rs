@@ -600,7 +600,10 @@ impl Streams {
     /// Nothing moves on any stream: conduits that a busier time has left are closed, which a device would have to
     /// keep alive. Whatever the other side is sending on one in that moment, it says again.
     pub(crate) fn close_surplus(&mut self) {
-        let Some(current) = self.current.filter(|_| self.side == Side::Cnapt && self.forwards()) else {
+        let Some(current) = self
+            .current
+            .filter(|_| self.side == Side::Cnapt && self.forwards())
+        else {
             return;
         };
         let total = self.stream_conduits(current).count();

@@ -242,7 +242,9 @@ impl SendHalf {
     }
 
     pub(crate) fn has_data(&self) -> bool {
-        let again = self.again.is_some_and(|(from, to)| from.max(self.arrived) < to);
+        let again = self
+            .again
+            .is_some_and(|(from, to)| from.max(self.arrived) < to);
         again || self.cursor.0 < self.replay.len() && self.sent < self.limit
     }
 

@@ -947,7 +947,10 @@ impl Streams {
 
     /// Bytes that were sent and of which no acknowledgement came.
     pub(crate) fn unacknowledged(&self) -> u64 {
-        self.streams.values().map(|one| one.send.unacknowledged()).sum()
+        self.streams
+            .values()
+            .map(|one| one.send.unacknowledged())
+            .sum()
     }
 
     pub(crate) const fn set_round_trip(&mut self, round_trip: Duration) {

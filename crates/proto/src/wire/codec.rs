@@ -9,8 +9,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::{
     Attach, Attached, BODY_BYTES, CATALOGUE_ENTRIES, CATALOGUE_PORTS, CatalogueEntry,
     DATA_HEADER_BYTES, DATA_PAYLOAD_BYTES, DATAGRAM_FIELDS_BYTES, DATAGRAM_PAYLOAD_BYTES, Datagram,
-    Frame, Hello, KEPT_LINKS, Layer, Move, NAME_BYTES, OfferState, OfferedService, OldLink, Purpose, RENEW_ENTRIES,
-    RefusedCode, Renew, RenewEntry, Request, Role, Trail, TransportProtocol, WireError,
+    Frame, Hello, KEPT_LINKS, Layer, Move, NAME_BYTES, OfferState, OfferedService, OldLink,
+    Purpose, RENEW_ENTRIES, RefusedCode, Renew, RenewEntry, Request, Role, Trail,
+    TransportProtocol, WireError,
 };
 use crate::step::{Step, TRAIL_STEPS};
 use crate::stream::End;
@@ -334,11 +335,7 @@ fn put_move(out: &mut BytesMut, order: &Move) {
             out.put_u32(conduits);
         }
     }
-    debug_assert!(
-        order.kept.len() <= KEPT_LINKS,
-        "{} links",
-        order.kept.len()
-    );
+    debug_assert!(order.kept.len() <= KEPT_LINKS, "{} links", order.kept.len());
     #[expect(clippy::cast_possible_truncation, reason = "at most KEPT_LINKS")]
     out.put_u8(order.kept.len() as u8);
     for link in &order.kept {

@@ -13,8 +13,8 @@ mod frame;
 pub use codec::{encode, encode_data_header};
 pub use decoder::{Decoder, Item};
 pub use frame::{
-    Attach, Attached, CatalogueEntry, Datagram, Frame, Hello, Layer, Move, OfferState, OldLink,
-    OfferedService, Purpose, RefusedCode, Renew, RenewEntry, Request, Role, Trail,
+    Attach, Attached, CatalogueEntry, Datagram, Frame, Hello, Layer, Move, OfferState,
+    OfferedService, OldLink, Purpose, RefusedCode, Renew, RenewEntry, Request, Role, Trail,
     TransportProtocol,
 };
 

@@ -157,7 +157,7 @@ impl Configuration {
             late,
             client_services: 0,
             hooks: false,
-        overlap: false,
+            overlap: false,
             bug: None,
         }
     }

@@ -609,7 +609,12 @@ const fn length(timer: Timer) -> Option<u8> {
         Timer::OpenWait => Some(11),
         Timer::Networks => Some(12),
         Timer::FlowIdle => Some(13),
-        Timer::SwitchTimeout | Timer::Probe | Timer::Standby | Timer::Stall | Timer::Return | Timer::Gap => None,
+        Timer::SwitchTimeout
+        | Timer::Probe
+        | Timer::Standby
+        | Timer::Stall
+        | Timer::Return
+        | Timer::Gap => None,
     }
 }
 

@@ -162,13 +162,17 @@ impl World {
         let stands_by = |id| self.standbys && self.cnapt.has_standby(id);
         let stale = self.connections.iter().find(|(conduit, one)| {
             let whole = one.is_open(Side::Cnapt) && one.is_open(Side::Snapt) && !one.dead;
-            let carries = Some(one.network) == network && one.control == (control == Some(**conduit));
+            let carries =
+                Some(one.network) == network && one.control == (control == Some(**conduit));
             !whole || !(carries || stands_by(one.network))
         });
         if let Some((conduit, one)) = stale {
             return Err(self.failure(format!("conduit {} is left over: {one:?}", conduit.0)));
         }
-        let carrying = self.connections.values().filter(|one| Some(one.network) == network);
+        let carrying = self
+            .connections
+            .values()
+            .filter(|one| Some(one.network) == network);
         let count = carrying.count();
         if count > MAX_CONDUITS + 1 {
             return Err(self.failure(format!("{count} conduits are left")));

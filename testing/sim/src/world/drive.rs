@@ -103,7 +103,9 @@ impl World {
                 self.attempts = 0;
                 self.schedule(self.now, Occurrence::Standby);
             }
-            Event::StandbyLost { .. } => self.schedule(self.now + STANDBY_PAUSE, Occurrence::Standby),
+            Event::StandbyLost { .. } => {
+                self.schedule(self.now + STANDBY_PAUSE, Occurrence::Standby)
+            }
             Event::Redirected { number, link } => self.check_order(*number, *link),
             Event::Stalled { .. } => self.rescue(),
             Event::Recovered { network } => {

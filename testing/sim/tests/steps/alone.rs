@@ -122,7 +122,11 @@ pub(crate) fn the_snapt_waits_for_the_renewal(bug: Option<Bug>) -> Result<bool, 
     let mut snapt = Snapt::new(options, CreditPool::default());
     let (number, cnapt, old) = (1, ID, OldLink::Dead);
     attach_snapt(&mut snapt, 1, FIRST)?;
-    snapt.handle_frame(FIRST, &Frame::SwitchUnexpected(Move::new(number, cnapt, old)), NOW)?;
+    snapt.handle_frame(
+        FIRST,
+        &Frame::SwitchUnexpected(Move::new(number, cnapt, old)),
+        NOW,
+    )?;
     snapt.handle_frame(FIRST, &renew(1), NOW)?;
     snapt.streams_mut().set_bugs(bugs(bug, Side::Snapt));
     let (number, conduits) = (2, 0);

@@ -39,7 +39,13 @@ impl Cnapt {
         self.streams.start_gap(now);
         self.switch = Some(Switch {
             ordered,
-            ..Switch::new(self.next_number(), Procedure::Overlapped, self.network, to, now)
+            ..Switch::new(
+                self.next_number(),
+                Procedure::Overlapped,
+                self.network,
+                to,
+                now,
+            )
         });
         self.mark(Step::cnapt_overlapped(1), now);
         self.streams.outputs.push_back(Output::SuspendDecision);
@@ -106,7 +112,9 @@ impl Cnapt {
         let (Some(switch), Some(network)) = (self.switch, self.network) else {
             return;
         };
-        let (Some(new), Some((old_control, old))) = (self.standbys.remove(&control), self.link.take()) else {
+        let (Some(new), Some((old_control, old))) =
+            (self.standbys.remove(&control), self.link.take())
+        else {
             return;
         };
         let conduits = self.streams.numbered_below(switch.number).count();
@@ -157,7 +165,11 @@ impl Cnapt {
     /// Something came by a link while the old one drains.
     pub(super) fn drain_progresses(&mut self, by: ConduitId, now: Instant) {
         let left = self.switch.and_then(|switch| switch.left);
-        let timer = if left == Some(by) { Timer::Markers } else { Timer::AllRedirected };
+        let timer = if left == Some(by) {
+            Timer::Markers
+        } else {
+            Timer::AllRedirected
+        };
         self.await_progress(timer, now);
     }
 

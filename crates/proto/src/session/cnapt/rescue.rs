@@ -44,12 +44,17 @@ impl Cnapt {
     /// answer to [`Event::Stalled`]. Not if more than `budget` bytes are under way, which would all be sent again,
     /// nor so soon after the last one.
     pub fn rescue(&mut self, network: NetworkId, budget: Option<u64>, now: Instant) {
-        let Some(from) = self.network.filter(|from| self.phase == Phase::Attached && *from != network) else {
+        let Some(from) = self
+            .network
+            .filter(|from| self.phase == Phase::Attached && *from != network)
+        else {
             return;
         };
         let hold = self.holds.get(&(from, network));
         let held = hold.is_some_and(|hold| now < hold.until);
-        let soon = self.rescued.is_some_and(|at| now < at + bound::RESCUE_PAUSE);
+        let soon = self
+            .rescued
+            .is_some_and(|at| now < at + bound::RESCUE_PAUSE);
         let dear = budget.is_some_and(|most| self.streams.unacknowledged() > most);
         if held || soon || dear {
             return;
@@ -67,14 +72,19 @@ impl Cnapt {
         if self.rescue_to.take_if(|to| *to == network).is_none() || self.phase != Phase::Attached {
             return;
         }
-        let silent = self.link.as_ref().is_some_and(|(_, link)| link.unanswered_since.is_some());
+        let silent = self
+            .link
+            .as_ref()
+            .is_some_and(|(_, link)| link.unanswered_since.is_some());
         if silent {
             self.begin_rescue(network, now);
         }
     }
 
     fn begin_rescue(&mut self, to: NetworkId, now: Instant) {
-        let Some((control, link)) = &self.link else { return };
+        let Some((control, link)) = &self.link else {
+            return;
+        };
         let (control, since) = (*control, link.lost_since(now));
         self.trail.clear();
         self.streams.start_gap(since);
@@ -85,7 +95,13 @@ impl Cnapt {
             complete: false,
             left: Some(control),
             left_whole: true,
-            ..Switch::new(self.next_number(), Procedure::Rescue, self.network, to, since)
+            ..Switch::new(
+                self.next_number(),
+                Procedure::Rescue,
+                self.network,
+                to,
+                since,
+            )
         });
         self.suspend_and_stop(Step::cnapt_star, now);
     }
@@ -103,7 +119,11 @@ impl Cnapt {
         self.close_conduits(Close::Reset);
         if let (Some((control, link)), Some(network)) = (self.link.take(), self.network) {
             let session = self.session;
-            let old = Standby { network, link, session };
+            let old = Standby {
+                network,
+                link,
+                session,
+            };
             self.standbys.insert(control, old);
         }
         self.move_sockets(self.switch.map(|switch| switch.to), now);
@@ -164,7 +184,9 @@ impl Cnapt {
         let Some(Return { network, at }) = self.returning.take() else {
             return;
         };
-        let link = self.standby_on(network).and_then(|control| self.standbys.get(&control));
+        let link = self
+            .standby_on(network)
+            .and_then(|control| self.standbys.get(&control));
         if link.is_some_and(|one| one.link.unanswered_since.is_some()) {
             let at = at + bound::RETURN_PAUSE;
             self.returning = Some(Return { network, at });
@@ -183,7 +205,10 @@ impl Cnapt {
 
     /// The SNAPT hears nothing by the link that carries: it is asked now, if it has not been.
     pub(super) fn look_at_link(&mut self, now: Instant) {
-        let asked = self.link.as_ref().is_some_and(|(_, link)| link.unanswered_since.is_some());
+        let asked = self
+            .link
+            .as_ref()
+            .is_some_and(|(_, link)| link.unanswered_since.is_some());
         if self.phase == Phase::Attached && !asked {
             self.send_probe(now);
         }
@@ -192,8 +217,10 @@ impl Cnapt {
     /// When to ask whether the link lives, because something should have come by it.
     pub(super) fn stall_deadline(&self) -> Option<Instant> {
         let (_, link) = self.link.as_ref()?;
-        let expected = self.streams.expecting_since().map(|since| since + link.answer_time());
+        let expected = self
+            .streams
+            .expecting_since()
+            .map(|since| since + link.answer_time());
         [link.flow_stops_at(), expected].into_iter().flatten().min()
     }
-
 }

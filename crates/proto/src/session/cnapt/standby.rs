@@ -6,8 +6,8 @@
 use super::{Cnapt, Phase};
 use crate::session::link::Link;
 use crate::session::{Close, Event, NetworkId, Output, bound};
-use crate::wire::{Attach, Frame, KEPT_LINKS, Role};
 use crate::stream::STREAMS;
+use crate::wire::{Attach, Frame, KEPT_LINKS, Role};
 use crate::{ConduitId, Instance, Instant, LinkNumber};
 
 /// A link that does not carry.
@@ -31,7 +31,11 @@ impl Cnapt {
     /// or later. At most [`KEPT_LINKS`], and none before the session's first link.
     pub fn hold_standby(&mut self, network: NetworkId, now: Instant) {
         if let Some(control) = self.standby_on(network) {
-            if self.standbys.get(&control).is_some_and(|one| one.link.attached) {
+            if self
+                .standbys
+                .get(&control)
+                .is_some_and(|one| one.link.attached)
+            {
                 self.streams.keep_standby(control);
             }
             return;
@@ -44,7 +48,10 @@ impl Cnapt {
         }
         let link = LinkNumber(self.next_link);
         self.next_link += 1;
-        let dial = StandbyDial { network, since: now };
+        let dial = StandbyDial {
+            network,
+            since: now,
+        };
         self.standby_dials.insert(link, dial);
         let dial = Output::DialLink { link, network };
         self.streams.outputs.push_back(dial);
@@ -52,7 +59,9 @@ impl Cnapt {
 
     /// Holds none over this network any more, unless a switch needs it.
     pub fn release_standby(&mut self, network: NetworkId) {
-        let by_switch = self.switch.is_some_and(|one| one.to == network || one.from == Some(network));
+        let by_switch = self
+            .switch
+            .is_some_and(|one| one.to == network || one.from == Some(network));
         if by_switch || self.rescue_to == Some(network) || self.is_left_by_rescue(network) {
             return;
         }
@@ -78,13 +87,16 @@ impl Cnapt {
     }
 
     fn is_dialling_standby(&self, network: NetworkId) -> bool {
-        self.standby_dials.values().any(|dial| dial.network == network)
+        self.standby_dials
+            .values()
+            .any(|dial| dial.network == network)
     }
 
     /// The control conduit of the link over this network that does not carry.
     pub(super) fn standby_on(&self, network: NetworkId) -> Option<ConduitId> {
         let mut all = self.standbys.iter();
-        all.find(|(_, one)| one.network == network).map(|(control, _)| *control)
+        all.find(|(_, one)| one.network == network)
+            .map(|(control, _)| *control)
     }
 
     /// The links that live on when the traffic moves to another.
@@ -93,7 +105,13 @@ impl Cnapt {
     }
 
     /// Its control conduit is there.
-    pub(super) fn standby_up(&mut self, dial: StandbyDial, link: LinkNumber, control: ConduitId, now: Instant) {
+    pub(super) fn standby_up(
+        &mut self,
+        dial: StandbyDial,
+        link: LinkNumber,
+        control: ConduitId,
+        now: Instant,
+    ) {
         let standby = Standby {
             network: dial.network,
             link: Link::new(link, now),
@@ -123,7 +141,12 @@ impl Cnapt {
 
     /// The SNAPT's answer on a standby. If it has begun anew, the link that carries is as good as dead, and finds out
     /// by itself; and a link whose ATTACH named another session than this one may not carry it.
-    pub(super) fn standby_attached(&mut self, control: ConduitId, session: (Instance, u64), now: Instant) {
+    pub(super) fn standby_attached(
+        &mut self,
+        control: ConduitId,
+        session: (Instance, u64),
+        now: Instant,
+    ) {
         let named = self.standbys.get(&control).and_then(|one| one.session);
         if self.session != Some(session) || named != Some(session) {
             self.drop_standby(control, Close::Reset, now);
@@ -192,7 +215,10 @@ impl Cnapt {
 
     /// When a standby has to be probed or judged, or a dial is overdue.
     pub(super) fn standby_deadline(&self) -> Option<Instant> {
-        let dials = self.standby_dials.values().map(|dial| dial.since + bound::DIAL);
+        let dials = self
+            .standby_dials
+            .values()
+            .map(|dial| dial.since + bound::DIAL);
         let links = self.standbys.values().map(|one| self.deadline_of(one));
         dials.chain(links).min()
     }
@@ -213,7 +239,11 @@ impl Cnapt {
     pub(super) fn standby_due(&mut self, slept: bool, now: Instant) {
         let overdue = self.standby_dials.iter().min_by_key(|(_, dial)| dial.since);
         let overdue = overdue.map(|(link, dial)| (dial.since + bound::DIAL, *link));
-        let link = self.standbys.iter().map(|(control, one)| (self.deadline_of(one), *control)).min();
+        let link = self
+            .standbys
+            .iter()
+            .map(|(control, one)| (self.deadline_of(one), *control))
+            .min();
         match (overdue, link) {
             (Some((dial, number)), judged) if judged.is_none_or(|(at, _)| dial <= at) => {
                 if let Some(dial) = self.standby_dials.remove(&number) {
@@ -233,7 +263,9 @@ impl Cnapt {
             link.forgive(now);
         }
         let silence = link.patience(bound::SILENCE);
-        let silent = link.unanswered_since.is_some_and(|since| since + silence <= now);
+        let silent = link
+            .unanswered_since
+            .is_some_and(|since| since + silence <= now);
         if !link.attached || silent {
             self.drop_standby(control, Close::Reset, now);
             return;

@@ -10,11 +10,21 @@ use crate::{ConduitId, Instant};
 impl Snapt {
     /// SWITCH_STEP2 over a link beside the one that carries. Where nothing carries, what was under way is lost, and
     /// only RENEW says what: so another order is asked for.
-    pub(super) fn overlap(&mut self, control: ConduitId, number: u64, conduits: usize, now: Instant) {
-        let current = self.streams.current.filter(|_| self.phase == SnaptPhase::Attached);
+    pub(super) fn overlap(
+        &mut self,
+        control: ConduitId,
+        number: u64,
+        conduits: usize,
+        now: Instant,
+    ) {
+        let current = self
+            .streams
+            .current
+            .filter(|_| self.phase == SnaptPhase::Attached);
         let Some(old) = current.filter(|old| *old != control) else {
             let lost = true;
-            self.streams.push_frame(control, Frame::Stalled { number, lost });
+            self.streams
+                .push_frame(control, Frame::Stalled { number, lost });
             return;
         };
         self.trail.clear();
@@ -52,7 +62,8 @@ impl Snapt {
         self.left = None;
         self.mark(Step::snapt_overlapped(5), now);
         if let Some(control) = self.streams.current {
-            self.streams.push_frame(control, Frame::AllRedirected { number, complete });
+            self.streams
+                .push_frame(control, Frame::AllRedirected { number, complete });
         }
         // Else they would be taken for those of the next switch.
         for conduit in self.streams.marked_below(number) {

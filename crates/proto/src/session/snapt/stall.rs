@@ -23,9 +23,11 @@ impl Snapt {
         self.stalled = true;
         let number = self.number;
         let carries = self.streams.current.or(self.moving_to);
-        let beside: Vec<ConduitId> = carries.map_or_else(Vec::new, |carries| self.links_beside(carries).collect());
+        let beside: Vec<ConduitId> =
+            carries.map_or_else(Vec::new, |carries| self.links_beside(carries).collect());
         for control in beside {
-            self.streams.push_frame(control, Frame::Stalled { number, lost });
+            self.streams
+                .push_frame(control, Frame::Stalled { number, lost });
         }
     }
 
