@@ -486,22 +486,7 @@ impl Daemon {
                 self.tell_loss(network, reason);
                 self.decide();
             }
-            Event::Unreachable { network } => {
-                self.link = None;
-                self.networks.lost(network, true);
-                self.networks.back_off(network, now());
-                let name = self.networks.name(network);
-                if let Some(error) = self.networks.news(network, now()) {
-                    warn!(network = %name, "{error}");
-                }
-                for waiting in self.orders.take_running(network) {
-                    let error = self.networks.error(network);
-                    let error = error.unwrap_or_else(|| "nothing answers".to_owned());
-                    waiting.send(Err(Failure::failed(format!(
-                        "{name} does not reach the server: {error}"
-                    ))));
-                }
-            }
+            Event::Unreachable { network } => self.unreachable(network),
             Event::Switched(report) => self.switched(&report),
             Event::Settled { number, gap, trail } => {
                 self.history.settle(number, gap, trail);
@@ -522,12 +507,7 @@ impl Daemon {
             }
             Event::Stalled { network } => self.rescue(network),
             Event::Recovered { network } => self.go_back(network),
-            Event::StandbyLost { network } => {
-                self.networks.back_off_standby(network, now());
-                if let Some(error) = self.networks.news(network, now()) {
-                    info!(network = %self.networks.name(network), "does not stand by: {error}");
-                }
-            }
+            Event::StandbyLost { network } => self.standby_lost(network),
             Event::TakenOver { .. }
             | Event::Detached
             | Event::Redirected { .. }
@@ -536,6 +516,31 @@ impl Daemon {
     }
 
     // === Links beside the one that carries ===
+
+    /// No link could be made over `network`.
+    fn unreachable(&mut self, network: NetworkId) {
+        self.link = None;
+        self.networks.lost(network, true);
+        self.networks.back_off(network, now());
+        let name = self.networks.name(network);
+        if let Some(error) = self.networks.news(network, now()) {
+            warn!(network = %name, "{error}");
+        }
+        for waiting in self.orders.take_running(network) {
+            let error = self.networks.error(network);
+            let error = error.unwrap_or_else(|| "nothing answers".to_owned());
+            waiting.send(Err(Failure::failed(format!(
+                "{name} does not reach the server: {error}"
+            ))));
+        }
+    }
+
+    fn standby_lost(&mut self, network: NetworkId) {
+        self.networks.back_off_standby(network, now());
+        if let Some(error) = self.networks.news(network, now()) {
+            info!(network = %self.networks.name(network), "does not stand by: {error}");
+        }
+    }
 
     /// Which link carries is the machine's affair: their paths follow.
     fn follow_links(&mut self) {

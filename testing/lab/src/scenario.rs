@@ -115,7 +115,6 @@ impl Scenario {
         &self,
         _proof: Sandboxed,
         verbose: bool,
-        carrier: Option<Carrier>,
         selection: Selection,
     ) -> Result<()> {
         let lab = Lab {

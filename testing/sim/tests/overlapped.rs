@@ -71,7 +71,10 @@ fn an_old_network_that_dies_in_the_middle_loses_nothing() -> Result<(), Broken> 
         }
         world.run_until(PATIENCE, "the switch", |world| world.switches().count() > 0)?;
         let report = world.switches().next().cloned();
-        assert!(report.is_some_and(|one| one.done && !one.planned), "told {told}");
+        assert!(
+            report.is_some_and(|one| one.done && !one.planned),
+            "told {told}"
+        );
         world.finish(PATIENCE)?;
     }
     Ok(())
@@ -88,13 +91,17 @@ fn a_new_network_that_dies_in_the_middle_is_left_again() -> Result<(), Broken> {
     world.run_until(PATIENCE, "the switch", |world| world.switches().count() > 0)?;
     assert_eq!(world.cnapt.network(), Some(NetworkId(0)));
     let report = world.switches().next().cloned();
-    assert!(report.is_some_and(|one| !one.done), "it failed, and led back");
+    assert!(
+        report.is_some_and(|one| !one.done),
+        "it failed, and led back"
+    );
     world.finish(PATIENCE)
 }
 
 /// The acknowledgement of an end goes by the control channel, which no marker ends.
 #[test]
-fn an_acknowledgement_that_dies_with_the_old_control_channel_is_given_again() -> Result<(), Broken> {
+fn an_acknowledgement_that_dies_with_the_old_control_channel_is_given_again() -> Result<(), Broken>
+{
     let mut world = World::attached(9)?;
     world.overlaps = true;
     world.standbys = true;
@@ -109,7 +116,10 @@ fn an_acknowledgement_that_dies_with_the_old_control_channel_is_given_again() ->
     assert!(report.done, "{report:?}");
     world.finish(PATIENCE)?;
     let first = StreamId::new(Side::Cnapt, 0);
-    let ends = world.saw(Side::Snapt, |frame| matches!(frame, Frame::End { stream, .. } if *stream == first));
+    let ends = world.saw(
+        Side::Snapt,
+        |frame| matches!(frame, Frame::End { stream, .. } if *stream == first),
+    );
     assert!(ends > 1, "the end was told once more");
     Ok(())
 }

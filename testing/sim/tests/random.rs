@@ -21,7 +21,7 @@ fn whatever_happens_in_any_order_everything_arrives() {
     assert!(coverage.streams > coverage.disturbed);
     assert!(coverage.shortest >= Some(Duration::from_secs(60)));
     assert!(coverage.fewest_streams >= Some(3) && coverage.fewest_faults >= Some(2));
-    assert_eq!(coverage.contradicted(), []);
+    assert!(coverage.overlapped > 0 && coverage.rescues > 0);
 }
 
 #[test]

@@ -28,14 +28,19 @@ fn a_silent_link_is_left_before_it_is_known_to_be_dead() -> Result<(), Broken> {
         world.cut(0);
         world.run_until(PATIENCE, "the rescue", |world| world.switches().count() > 0)?;
         let report = world.switches().next().cloned();
-        let Some(report) = report.filter(|one| one.done && one.procedure == Procedure::Rescue) else {
+        let Some(report) = report.filter(|one| one.done && one.procedure == Procedure::Rescue)
+        else {
             return Err(world.failure("no rescue".to_owned()));
         };
         let took = report.ended.since(cut);
         let most = Duration::from_millis(150 + 60 * round_trips);
         assert!(took <= most, "{took:?}, standby {standbys}");
         world.finish(PATIENCE)?;
-        assert_eq!(world.switches().count(), 1, "what is dead is not gone back to");
+        assert_eq!(
+            world.switches().count(),
+            1,
+            "what is dead is not gone back to"
+        );
     }
     Ok(())
 }
@@ -51,10 +56,15 @@ fn a_false_alarm_is_one_rescue_and_one_way_back_and_longer_the_next_time() -> Re
         world.cut(0);
         world.run_for(Duration::from_millis(300))?;
         world.restore(0);
-        world.run_until(PATIENCE, "the way back", |world| world.switches().count() >= 2 * alarm)?;
+        world.run_until(PATIENCE, "the way back", |world| {
+            world.switches().count() >= 2 * alarm
+        })?;
         let two: Vec<_> = world.switches().skip(2 * alarm - 2).cloned().collect();
         assert_eq!(two[0].procedure, Procedure::Rescue);
-        assert_eq!((two[1].procedure, two[1].planned), (Procedure::Overlapped, true));
+        assert_eq!(
+            (two[1].procedure, two[1].planned),
+            (Procedure::Overlapped, true)
+        );
         assert_eq!(world.cnapt.network(), Some(NetworkId(0)));
         let took = world.now().since(began);
         assert!(took > before, "the pause grows: {took:?} after {before:?}");

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use super::machine;
-use crate::scenario::Carrier;
 use crate::application::{ask, ensure_end, enter};
 use crate::facility::Facility;
 use crate::gate::Gate;
 use crate::handover::{Handover, Refused, Service};
 use crate::link::Conditions;
 use crate::measure::median;
+use crate::scenario::Carrier;
 use crate::scenario::{Lab, Scenario};
 use crate::servers::Echo;
 use crate::stall::undisturbed;

@@ -353,15 +353,7 @@ impl State {
                 self.decides = false;
                 self.cnapt.attach(NetworkId(self.next_network), NOW);
             }
-            Action::Order => {
-                self.orders -= 1;
-                let to = self.cnapt.network().map_or(0, |network| 1 - network.0);
-                if world.overlap {
-                    self.cnapt.order_overlapped(NetworkId(to), NOW);
-                } else {
-                    self.cnapt.order(NetworkId(to), NOW);
-                }
-            }
+            Action::Order => self.order(world),
             Action::Open => {
                 self.late -= 1;
                 self.open(Side::Cnapt, 0)?;
@@ -405,6 +397,16 @@ impl State {
             Action::Restart(side) => self.restart(side, world)?,
         }
         Ok(())
+    }
+
+    fn order(&mut self, world: &Configuration) {
+        self.orders -= 1;
+        let to = self.cnapt.network().map_or(0, |network| 1 - network.0);
+        if world.overlap {
+            self.cnapt.order_overlapped(NetworkId(to), NOW);
+        } else {
+            self.cnapt.order(NetworkId(to), NOW);
+        }
     }
 
     fn nothing_struck(&self, world: &Configuration) -> bool {

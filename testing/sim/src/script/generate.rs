@@ -168,7 +168,9 @@ impl Script {
         }
         if OVERLAPPED.contains(&wait) {
             self.let_overlap(wait, fault, random);
-        } else if AT_NETWORKS.contains(&wait) || matches!(fault, Fault::HookFails | Fault::HookHangs) {
+        } else if AT_NETWORKS.contains(&wait)
+            || matches!(fault, Fault::HookFails | Fault::HookHangs)
+        {
             self.give_hooks(fault, random);
         }
         let way = way_to(wait, random);

@@ -175,7 +175,9 @@ fn piece_in(line: &str) -> Option<(&str, &str, u64, u64)> {
 pub(crate) fn the_decision_task_is_waited_for(seen: &Seen) -> bool {
     let (wait, next) = match seen.report.procedure {
         Procedure::Stepwise => (Step::cnapt(7), Step::cnapt(8)),
-        Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => (Step::cnapt_star(7), Step::cnapt_star(8)),
+        Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => {
+            (Step::cnapt_star(7), Step::cnapt_star(8))
+        }
     };
     let (wait, next) = (taken(seen, wait), taken(seen, next));
     wait.is_some() && wait.map(|wait| wait + bound::SUSPENSION) == next
@@ -196,7 +198,9 @@ pub(crate) fn client_services_leave_the_old_link(seen: &Seen) -> bool {
             left(Side::Cnapt, &|one| one.cnapt == Phase::AwaitServerServices)
                 && left(Side::Snapt, &|one| one.snapt == SnaptPhase::AwaitStep2)
         }
-        Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => left(Side::Cnapt, &|one| one.cnapt == Phase::AwaitControl),
+        Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => {
+            left(Side::Cnapt, &|one| one.cnapt == Phase::AwaitControl)
+        }
     }
 }
 
@@ -257,10 +261,12 @@ pub(crate) fn the_snapt_closes_its_old_conduits(seen: &Seen) -> bool {
         Procedure::Stepwise => seen
             .first(|one| one.snapt == SnaptPhase::AwaitStep2)
             .is_some_and(|one| one.old[1].len() == 1),
-        Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => taken(seen, Step::snapt_star(16)).is_some_and(|end| {
-            seen.first(|one| one.at > end)
-                .is_some_and(|one| one.old[1].is_empty())
-        }),
+        Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => {
+            taken(seen, Step::snapt_star(16)).is_some_and(|end| {
+                seen.first(|one| one.at > end)
+                    .is_some_and(|one| one.old[1].is_empty())
+            })
+        }
     }
 }
 
