@@ -574,6 +574,7 @@ impl Daemon {
         let (snapshot, now) = (self.watch.snapshot(), now());
         for id in self.networks.ids() {
             let wanted = self.config.decision != Decision::Single
+                && self.config.overlap
                 && self.networks.wants_standby(id)
                 && self.is_open(id, &snapshot);
             let hub = &self.hub;
@@ -597,7 +598,7 @@ impl Daemon {
     /// The link over `network` is silent though something should come by it: away from it, without waiting until it
     /// is known to be dead, if the decision is ours.
     fn rescue(&mut self, network: NetworkId) {
-        if self.config.decision != Decision::Automatic || self.suspended {
+        if self.config.decision != Decision::Automatic || !self.config.overlap || self.suspended {
             return;
         }
         let snapshot = self.watch.snapshot();

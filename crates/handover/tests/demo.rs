@@ -58,7 +58,10 @@ fn loses_nothing(name: &str, arguments: &[&str]) {
     assert_eq!(errors, "");
     let equal = text.lines().filter(|line| line.ends_with("  yes"));
     assert_eq!(equal.count(), 3, "{text}");
-    for switch in ["planned     stepwise   done", "unexpected  starred    done"] {
+    for switch in [
+        "planned     overlapped  done",
+        "unexpected  starred     done",
+    ] {
         assert!(text.contains(switch), "{text}");
     }
     assert_eq!(place.left_behind(), 0);

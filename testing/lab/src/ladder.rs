@@ -30,6 +30,9 @@ const STARRED: [Run; 5] = [
     ("CNAPT", 22, 23),
 ];
 
+/// The overlapped switch, which is ours.
+const OVERLAPPED: [Run; 3] = [("CNAPT", 1, 7), ("SNAPT", 1, 5), ("CNAPT", 8, 8)];
+
 /// The names of the steps of a trace, in order.
 pub fn steps(trace: &Value) -> Result<Vec<String>> {
     let steps = trace["steps"]
@@ -42,6 +45,11 @@ pub fn steps(trace: &Value) -> Result<Vec<String>> {
 /// Fails unless the trace is the planned switch, step by step.
 pub fn ensure_planned(trace: &Value) -> Result<()> {
     ensure_equal(&steps(trace)?, &expand(&PLANNED, ""))
+}
+
+/// Fails unless the trace is the overlapped switch, step by step.
+pub fn ensure_overlapped(trace: &Value) -> Result<()> {
+    ensure_equal(&steps(trace)?, &expand(&OVERLAPPED, "+"))
 }
 
 /// Fails unless the trace is the unexpected switch, step by step.

@@ -17,7 +17,7 @@ const REPLY_MS: f64 = 1000.0;
 const SLACK_MS: f64 = 1500.0;
 
 pub(super) fn run(lab: &Lab) -> Result<()> {
-    let pair = Pair::start(lab)?;
+    let pair = Pair::start_so(lab, "overlap = false\n")?;
     let (mut client, server) = pair.connect()?;
     let echo = Application::start("echo", move || {
         crate::servers::echo(server).map_err(Into::into)

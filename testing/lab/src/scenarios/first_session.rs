@@ -30,13 +30,40 @@ const FILE: Payload = Payload {
 };
 
 pub(super) fn run(lab: &Lab) -> Result<()> {
+    let procedures = ["stepwise", "starred"];
+    live_through(
+        lab,
+        "overlap = false\n",
+        procedures,
+        |planned, unexpected| {
+            ladder::ensure_planned(planned)?;
+            ladder::ensure_starred(unexpected)
+        },
+    )
+}
+
+/// The same with both networks at once, which is the default.
+pub(super) fn run_overlapped(lab: &Lab) -> Result<()> {
+    let procedures = ["overlapped", "rescue"];
+    live_through(lab, "", procedures, |planned, unexpected| {
+        ladder::ensure_overlapped(planned)?;
+        ladder::ensure_starred(unexpected)
+    })
+}
+
+fn live_through(
+    lab: &Lab,
+    options: &str,
+    [planned_by, unexpected_by]: [&str; 2],
+    ensure_steps: impl Fn(&Value, &Value) -> Result<()>,
+) -> Result<()> {
     let link = Medium::Emulated(Conditions::new(20, 10));
     let topology = Topology::new(&[("wlan0", link), ("wwan0", link)])?;
     let http = Http::start(&topology.server, SERVER.into(), FILE, Gate::open_already())?;
     let echo = Echo::start(&topology.server, SERVER.into())?;
     let web = Service::tcp("web", http.address(), 8080);
     let talk = Service::tcp("talk", echo.address(), 7000);
-    let mut handover = Handover::start(lab, &topology, &[web, talk], &["wlan0", "wwan0"], "")?;
+    let mut handover = Handover::start(lab, &topology, &[web, talk], &["wlan0", "wwan0"], options)?;
 
     let file = lab.directory.path().join("file");
     let mut command = Command::new("curl");
@@ -53,17 +80,17 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
 
     let planned = handover.switch("wwan0")?;
     lab.note(&format!("planned: {planned}"));
-    ensure_is(&planned, ["planned", "stepwise", "wlan0", "wwan0", "done"])?;
-    ladder::ensure_planned(&whole_trace(&handover)?)?;
+    ensure_is(&planned, ["planned", planned_by, "wlan0", "wwan0", "done"])?;
+    let planned_trace = whole_trace(&handover)?;
 
     topology.cut("wwan0")?;
     let unexpected = handover.wait_for_switch(2, LIMIT)?;
     lab.note(&format!("unexpected: {unexpected}"));
     ensure_is(
         &unexpected,
-        ["unexpected", "starred", "wwan0", "wlan0", "done"],
+        ["unexpected", unexpected_by, "wwan0", "wlan0", "done"],
     )?;
-    ladder::ensure_starred(&whole_trace(&handover)?)?;
+    ensure_steps(&planned_trace, &whole_trace(&handover)?)?;
 
     curl.ensure_running()?;
     curl.wait_success(LIMIT)?;

@@ -111,6 +111,12 @@ pub const ALL: &[Scenario] = &[
         run: first_session::run,
     },
     Scenario {
+        name: "overlapped",
+        about: "the same with both networks at once, without a pause, and a rescue when one falls silent",
+        needs: &[Facility::Tun, Facility::Program("curl")],
+        run: first_session::run_overlapped,
+    },
+    Scenario {
         name: "datagrams",
         about: "datagrams of every size live through planned and unexpected switches, none of them twice",
         needs: &[Facility::Tun],

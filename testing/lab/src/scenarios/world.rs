@@ -55,6 +55,13 @@ impl Pair {
         Self::start_over(lab, two_networks()?, &NETWORKS)
     }
 
+    /// With a client that has these keys, too.
+    pub(super) fn start_so(lab: &Lab, options: &str) -> Result<Self> {
+        Self::start_with(two_networks()?, |topology, services| {
+            Handover::start(lab, topology, services, &NETWORKS, options)
+        })
+    }
+
     /// Over one network only.
     pub(super) fn start_alone(lab: &Lab) -> Result<Self> {
         Self::start_over(lab, one_network()?, &NETWORKS[..1])
