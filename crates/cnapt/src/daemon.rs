@@ -16,7 +16,7 @@ use handover_control::{
 };
 use handover_network::{Snapshot, Watch, now};
 use handover_proto::session::{
-    Cnapt, Event, Loss, NetworkId, Ordered, Output, Phase, SwitchReport,
+    Cnapt, Event, Loss, NetworkId, Ordered, Output, Phase, Procedure, SwitchReport,
 };
 use handover_proto::stream::{CreditPool, Streams};
 use handover_proto::wire::{CatalogueEntry, OfferedService, RefusedCode, VERSION};
@@ -91,6 +91,8 @@ pub(crate) struct Daemon {
     pub(crate) ran: mpsc::UnboundedSender<Ran>,
     pub(crate) opening: Option<Opening>,
     notices: Notices,
+    /// The network that the last switch left because it was silent: whether it is lost is to be seen yet.
+    left_silent: Option<NetworkId>,
     /// What the user is to know of the network that was lost, where every switch is the user's.
     lost: Option<String>,
 }
@@ -185,6 +187,7 @@ impl Daemon {
             dialled,
             ran,
             opening: None,
+            left_silent: None,
             lost: None,
         };
         Ok((daemon, outputs))
@@ -537,6 +540,11 @@ impl Daemon {
 
     fn standby_lost(&mut self, network: NetworkId) {
         self.networks.back_off_standby(network, now());
+        if self.left_silent.take_if(|left| *left == network).is_some() {
+            self.networks.fell_silent(network, now());
+            self.tell_loss(network, Loss::Silent);
+            return;
+        }
         if let Some(error) = self.networks.news(network, now()) {
             info!(network = %self.networks.name(network), "does not stand by: {error}");
         }
@@ -599,6 +607,10 @@ impl Daemon {
     /// is known to be dead, if the decision is ours.
     fn rescue(&mut self, network: NetworkId) {
         if self.config.decision != Decision::Automatic || !self.config.overlap || self.suspended {
+            return;
+        }
+        // What hooks have opened they are to close, which only the other procedures do.
+        if !self.networks.opens_by_itself(network) {
             return;
         }
         let snapshot = self.watch.snapshot();
@@ -671,6 +683,8 @@ impl Daemon {
         let reason = self.networks.error(report.to).filter(|_| !report.done);
         self.tell_switch(report, &ends, reason.clone());
         self.history.add(report, ends, reason, &trail, now());
+        let rescue = report.done && report.procedure == Procedure::Rescue;
+        self.left_silent = report.from.filter(|_| rescue);
         let carries = self.hub.with(|machine, _| {
             machine
                 .network()

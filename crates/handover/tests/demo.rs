@@ -60,7 +60,7 @@ fn loses_nothing(name: &str, arguments: &[&str]) {
     assert_eq!(equal.count(), 3, "{text}");
     for switch in [
         "planned     overlapped  done",
-        "unexpected  starred     done",
+        "unexpected  rescue      done",
     ] {
         assert!(text.contains(switch), "{text}");
     }

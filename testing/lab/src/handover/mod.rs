@@ -162,7 +162,20 @@ impl Handover {
     ) -> Result<Self> {
         let site = Site::new(lab, Some(KEEP_NOTHING_FREED))?;
         let client = Client::named(KNOWN_CLIENTS[0], networks);
-        Self::start_at(site, topology, services, &client, Server::default())
+        let handover = Self::start_at(site, topology, services, &client, Server::default())?;
+        if networks.len() > 1 {
+            handover.wait_for_standby()?;
+        }
+        Ok(handover)
+    }
+
+    /// Waits until a link stands by on another network: it is held for as long as the daemons run.
+    fn wait_for_standby(&self) -> Result<()> {
+        crate::wait::wait_until("a link to stand by", START_LIMIT, || {
+            let all = self.client.networks()?;
+            let all = all["networks"].as_array().context("no networks")?;
+            Ok(all.iter().any(|one| one["standby"] == true))
+        })
     }
 
     /// As [`Handover::start`], with more lines for the server's configuration.

@@ -124,7 +124,9 @@ impl Sky {
         let said = client.program().lines().len();
         self.strike(disturbance, current)?;
         let told = client.program();
-        told.wait_for_line_after(said, "lost network=", SWITCH_LIMIT)?;
+        // It is lost, or silent.
+        let about_it = format!(" network={}", NETWORKS[current]);
+        told.wait_for_line_after(said, &about_it, SWITCH_LIMIT)?;
         noticed();
         let entry = client.wait_for_switch(count_switches(&status) + 1, SWITCH_LIMIT)?;
         lab.note(&format!("{entry}"));
