@@ -752,7 +752,7 @@ impl Daemon {
                 let snapshot = self.watch.snapshot();
                 let mut networks =
                     (self.networks).lines(&snapshot, &self.servers.addresses(), current);
-                let stands_by = |id| self.hub.with(|machine, _| machine.has_standby(id));
+                let stands_by = |id| self.hub.with(|machine, _| machine.is_standby_ready(id));
                 for (index, line) in networks.iter_mut().enumerate() {
                     line.standby = stands_by(NetworkId(index));
                 }

@@ -76,6 +76,18 @@ impl Cnapt {
         self.standby_on(network).is_some()
     }
 
+    /// Whether it has its spare conduits, too, so that a switch there has nothing to wait for.
+    pub fn is_standby_ready(&self, network: NetworkId) -> bool {
+        let control = self.standby_on(network);
+        control.is_some_and(|control| {
+            let attached = self
+                .standbys
+                .get(&control)
+                .is_some_and(|one| one.link.attached);
+            attached && self.streams.is_ready(control)
+        })
+    }
+
     /// Whether this is the control conduit of a link beside the one that carries.
     pub fn is_standby(&self, control: ConduitId) -> bool {
         self.standbys.contains_key(&control)
