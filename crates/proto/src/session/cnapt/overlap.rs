@@ -26,7 +26,7 @@ impl Cnapt {
         self.order(network, now)
     }
 
-    /// The decision task goes back to a network that is well again: the answer to [`Event::Recovered`].
+    /// The decision task goes back to a network that is well again: the answer to [`super::super::Event::Recovered`].
     pub fn go_back(&mut self, network: NetworkId, now: Instant) {
         if self.phase == Phase::Attached && self.network != Some(network) {
             self.begin_overlapped(network, false, now);
