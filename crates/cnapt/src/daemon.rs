@@ -622,9 +622,13 @@ impl Daemon {
             .min_by_key(|id| (!stands_by(*id), self.networks.cost(*id)));
         let Some(other) = other else { return };
         let budget = rescue_budget(self.networks.cost(other));
-        info!(network = %self.networks.name(network), to = %self.networks.name(other), "nothing comes by it");
-        self.hub
+        let began = self
+            .hub
             .with(|machine, now| machine.rescue(other, budget, now));
+        if began {
+            let name = self.networks.name(network);
+            info!(network = %name, to = %self.networks.name(other), "nothing comes by it: left");
+        }
     }
 
     /// A network that a rescue left is well again.

@@ -131,6 +131,12 @@ impl Sky {
         let entry = client.wait_for_switch(count_switches(&status) + 1, SWITCH_LIMIT)?;
         lab.note(&format!("{entry}"));
         ensure_done(&entry, "unexpected")?;
+        if entry["procedure"] == "rescue" {
+            // Else the session goes back by itself when it is well.
+            let lost = format!("lost network={}", NETWORKS[current]);
+            let told = client.program();
+            told.wait_for_line_after(said, &lost, SWITCH_LIMIT)?;
+        }
         self.heal(current)
     }
 }

@@ -42,13 +42,13 @@ impl Return {
 impl Cnapt {
     /// The traffic is to leave the link that carries for one over `network`, which is made if there is none: the
     /// answer to [`Event::Stalled`]. Not if more than `budget` bytes are under way, which would all be sent again,
-    /// nor so soon after the last one.
-    pub fn rescue(&mut self, network: NetworkId, budget: Option<u64>, now: Instant) {
+    /// nor so soon after the last one. Says whether it has begun.
+    pub fn rescue(&mut self, network: NetworkId, budget: Option<u64>, now: Instant) -> bool {
         let Some(from) = self
             .network
             .filter(|from| self.phase == Phase::Attached && *from != network)
         else {
-            return;
+            return false;
         };
         let hold = self.holds.get(&(from, network));
         let held = hold.is_some_and(|hold| now < hold.until);
@@ -57,14 +57,16 @@ impl Cnapt {
             .is_some_and(|at| now < at + bound::RESCUE_PAUSE);
         let dear = budget.is_some_and(|most| self.streams.unacknowledged() > most);
         if held || soon || dear {
-            return;
+            return false;
         }
-        if self.has_standby(network) {
+        let stands_by = self.has_standby(network);
+        if stands_by {
             self.begin_rescue(network, now);
         } else {
             self.rescue_to = Some(network);
             self.hold_standby(network, now);
         }
+        stands_by
     }
 
     /// A link that a rescue waits for is there: it goes on, if the one that carries is silent still.
