@@ -529,10 +529,12 @@ impl Cnapt {
             link.suspected = false;
             self.streams.heard(conduit);
             self.streams.answered();
-            let by = *control;
+            let (by, attached) = (*control, link.attached);
             let progress = match self.phase {
                 Phase::AwaitDrained => return self.drain_progresses(by, now),
                 Phase::AwaitMarkers => Timer::Markers,
+                // By a link that was attached before the SNAPT may send on as if nothing was.
+                Phase::AwaitRenewal if attached => return,
                 Phase::AwaitRenewal => Timer::Renewal,
                 Phase::AwaitAllRedirected => Timer::AllRedirected,
                 Phase::Detached
@@ -1188,6 +1190,7 @@ impl Cnapt {
         if self.phase != Phase::AwaitRenewal {
             return Ok(());
         }
+        self.await_progress(Timer::Renewal, now);
         if let Some(switch) = self.switch.filter(|_| renew.last)
             && let Some((control, link)) = &self.link
             && link.attached
