@@ -80,7 +80,7 @@ fn a_counterexample_is_told_and_fails() -> std::io::Result<()> {
 
 #[test]
 fn a_trial_that_breaks_is_cut_down_and_fails() -> std::io::Result<()> {
-    let output = run(&["--seeds", "20", "--without", "FinForgotten"])?;
+    let output = run(&["--seeds", "60", "--without", "FinForgotten"])?;
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(
