@@ -53,7 +53,8 @@ bind = {bind:?}
 {options}
 "
     );
-    if let Some(carrier) = carrier {
+    // A client whose own options name one has that.
+    if let Some(carrier) = carrier.filter(|_| !client.options.contains("carrier =")) {
         text = format!("carrier = \"{}\"\n{text}", carrier.name());
     }
     for network in *networks {
