@@ -13,7 +13,7 @@ mod overlap;
 mod rescue;
 mod standby;
 
-use rescue::{Hold, Return};
+use rescue::Rescues;
 use standby::{Standby, StandbyDial};
 
 use super::link::Link;
@@ -131,7 +131,7 @@ impl Switch {
     }
 
     const fn is_starred(&self) -> bool {
-        matches!(self.procedure, Procedure::Starred | Procedure::Rescue)
+        self.procedure.is_starred()
     }
 }
 
@@ -152,15 +152,7 @@ pub struct Cnapt {
     /// The links beside it, by control conduit.
     standbys: BTreeMap<ConduitId, Standby>,
     standby_dials: BTreeMap<LinkNumber, StandbyDial>,
-    /// The network that a rescue goes to as soon as there is a link.
-    rescue_to: Option<NetworkId>,
-    /// When the last one began.
-    rescued: Option<Instant>,
-    /// By the network that was left and the one that was gone to.
-    holds: BTreeMap<(NetworkId, NetworkId), Hold>,
-    /// Which network the last switch left for which, if it was one.
-    rescued_by: Option<(NetworkId, NetworkId)>,
-    returning: Option<Return>,
+    rescues: Rescues,
     next_link: u32,
     /// The highest switch number that was given out.
     number: u64,
@@ -199,11 +191,7 @@ impl Cnapt {
             dialling: None,
             standbys: BTreeMap::new(),
             standby_dials: BTreeMap::new(),
-            rescue_to: None,
-            rescued: None,
-            holds: BTreeMap::new(),
-            rescued_by: None,
-            returning: None,
+            rescues: Rescues::default(),
             next_link: 1,
             number: 0,
             renewed: 0,
@@ -447,7 +435,7 @@ impl Cnapt {
     /// It could not be made.
     pub fn control_failed(&mut self, link: LinkNumber, now: Instant) {
         if let Some(dial) = self.standby_dials.remove(&link) {
-            self.standby_failed(dial, now);
+            self.tell_standby_lost(dial.network, now);
         } else if self.dialling == Some(link) && self.phase == Phase::AwaitControl {
             self.dialling = None;
             self.fail_target(now);
@@ -683,7 +671,7 @@ impl Cnapt {
     // === The planned switch, step by step ===
 
     fn begin_stepwise(&mut self, to: NetworkId, now: Instant) {
-        self.forget_rescue();
+        self.rescues.forget();
         self.trail.clear();
         self.streams.start_gap(now);
         self.switch = Some(Switch {
@@ -725,14 +713,18 @@ impl Cnapt {
         for kept in 5..=6 {
             self.mark(step(kept), now);
         }
-        self.phase = Phase::AwaitSuspension;
-        self.timers.stop_waits();
-        self.timers.set(Timer::Suspension, now + bound::SUSPENSION);
+        self.await_suspension(now);
         //= docs/spec/planned.md#cnapt-07
         //= docs/spec/unexpected.md#cnapt-star-07
         if !self.take(step(7), now) {
             self.go_on_suspended(now);
         }
+    }
+
+    fn await_suspension(&mut self, now: Instant) {
+        self.phase = Phase::AwaitSuspension;
+        self.timers.stop_waits();
+        self.timers.set(Timer::Suspension, now + bound::SUSPENSION);
     }
 
     fn go_on_suspended(&mut self, now: Instant) {
@@ -912,7 +904,7 @@ impl Cnapt {
     fn begin_starred(&mut self, to: NetworkId, ordered: bool, now: Instant) {
         let (from, started) = self.lost.unwrap_or((self.network, now));
         let broken_off = self.switch;
-        self.forget_rescue();
+        self.rescues.forget();
         if broken_off.is_none() {
             self.trail.clear();
             if self.lost.is_none() {
@@ -969,33 +961,28 @@ impl Cnapt {
             let (number, next) = (switch.number, switch.to);
             let close = Output::CloseNetworks { number, next };
             self.await_networks(Phase::AwaitClosing, close, now);
+        } else if switch.is_starred() {
+            self.move_sockets(self.network, now);
         } else {
-            match switch.procedure {
-                Procedure::Stepwise => self.open_network(now),
-                Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => {
-                    self.move_sockets(self.network, now)
-                }
-            }
+            self.open_network(now);
         }
     }
 
     /// A network that is lost may be past closing, and the switch away from it has to go on; one that is left by
     /// order can be kept.
     fn go_on_closed(&mut self, done: bool, now: Instant) {
-        match self.switch.map(|switch| switch.procedure) {
-            Some(Procedure::Stepwise) if !done => self.fail_target(now),
-            Some(Procedure::Stepwise | Procedure::Starred) => self.open_network(now),
-            Some(Procedure::Overlapped | Procedure::Rescue) | None => {}
+        let Some(switch) = self.switch else { return };
+        if done || switch.is_starred() {
+            self.open_network(now);
+        } else {
+            self.fail_target(now);
         }
     }
 
     fn open_network(&mut self, now: Instant) {
         let Some(switch) = self.switch else { return };
-        let opens = match switch.procedure {
-            //= docs/spec/planned.md#cnapt-23
-            Procedure::Stepwise => self.take(Step::cnapt(23), now),
-            Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => true,
-        };
+        //= docs/spec/planned.md#cnapt-23
+        let opens = switch.is_starred() || self.take(Step::cnapt(23), now);
         if opens {
             let (number, network) = (switch.number, switch.to);
             let open = Output::OpenNetwork { number, network };
@@ -1008,11 +995,8 @@ impl Cnapt {
     /// From here on everything is bound to the new network.
     fn change_address(&mut self, now: Instant) {
         let Some(switch) = self.switch else { return };
-        let changes = match switch.procedure {
-            //= docs/spec/planned.md#cnapt-24
-            Procedure::Stepwise => self.take(Step::cnapt(24), now),
-            Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => true,
-        };
+        //= docs/spec/planned.md#cnapt-24
+        let changes = switch.is_starred() || self.take(Step::cnapt(24), now);
         if changes {
             let (number, network) = (switch.number, switch.to);
             let open = Output::OpenVpn { number, network };
@@ -1116,11 +1100,10 @@ impl Cnapt {
             },
             kept: self.kept_links(),
         };
-        let announced = match switch.procedure {
-            Procedure::Stepwise => Frame::SwitchStep2(order),
-            Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => {
-                Frame::SwitchUnexpected(order)
-            }
+        let announced = if switch.is_starred() {
+            Frame::SwitchUnexpected(order)
+        } else {
+            Frame::SwitchStep2(order)
         };
         //= docs/spec/planned.md#cnapt-29
         //= docs/spec/unexpected.md#cnapt-star-17
@@ -1243,11 +1226,8 @@ impl Cnapt {
         };
         self.streams.set_round_trip(link.round_trip);
         self.timers.stop_waits();
-        let resends = match switch.procedure {
-            Procedure::Stepwise | Procedure::Overlapped => true,
-            //= docs/spec/unexpected.md#cnapt-star-22
-            Procedure::Starred | Procedure::Rescue => self.take(Step::cnapt_star(22), now),
-        };
+        //= docs/spec/unexpected.md#cnapt-star-22
+        let resends = !switch.is_starred() || self.take(Step::cnapt_star(22), now);
         self.renewed = number;
         self.settled = number;
         self.phase = Phase::Attached;
@@ -1578,7 +1558,7 @@ impl Cnapt {
 
     fn send_probe(&mut self, now: Instant) {
         if let Some((control, link)) = &mut self.link {
-            let (control, probe) = (*control, standby::ask(link, now));
+            let (control, probe) = (*control, link.ask(now));
             self.push(control, probe);
         }
     }
@@ -1728,9 +1708,10 @@ impl Cnapt {
 }
 
 fn step_of(switch: Switch, planned: u8, starred: u8) -> Step {
-    match switch.procedure {
-        Procedure::Stepwise => Step::cnapt(planned),
-        Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => Step::cnapt_star(starred),
+    if switch.is_starred() {
+        Step::cnapt_star(starred)
+    } else {
+        Step::cnapt(planned)
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::bound;
 use crate::stream::ACKNOWLEDGE_DELAY;
+use crate::wire::Frame;
 use crate::{Instant, LinkNumber};
 
 /// Arrivals further apart than this do not belong to one flow.
@@ -101,6 +102,14 @@ impl Link {
         self.asked = now;
         self.unanswered_since.get_or_insert(now);
         self.next_token
+    }
+
+    /// A probe that leaves now, and by when to look whether it was answered.
+    pub(crate) fn ask(&mut self, now: Instant) -> Frame {
+        let token = self.next_probe(now);
+        let silent_at = self.unanswered_since.unwrap_or(now) + self.patience(bound::SILENCE);
+        self.judge_at = (now + bound::PROBE_BUSY).min(silent_at);
+        Frame::Probe { token }
     }
 
     /// An answer came.

@@ -54,6 +54,13 @@ pub enum Procedure {
     Rescue,
 }
 
+impl Procedure {
+    /// Whether it takes the starred steps.
+    pub const fn is_starred(self) -> bool {
+        matches!(self, Self::Starred | Self::Rescue)
+    }
+}
+
 /// One switch, for `status`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SwitchReport {

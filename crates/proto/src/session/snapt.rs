@@ -1027,16 +1027,15 @@ impl Snapt {
         now: Instant,
     ) {
         self.timers.stop_waits();
-        match procedure {
-            Procedure::Stepwise | Procedure::Overlapped => self.end_links_but(control, kept),
-            Procedure::Starred | Procedure::Rescue => {
-                self.mark(Step::snapt_star(7), now);
-                //= docs/spec/unexpected.md#snapt-star-07
-                //= docs/spec/unexpected.md#snapt-star-08
-                if self.take(Step::snapt_star(8), now) {
-                    self.destroy_old(control, kept);
-                }
+        if procedure.is_starred() {
+            self.mark(Step::snapt_star(7), now);
+            //= docs/spec/unexpected.md#snapt-star-07
+            //= docs/spec/unexpected.md#snapt-star-08
+            if self.take(Step::snapt_star(8), now) {
+                self.destroy_old(control, kept);
             }
+        } else {
+            self.end_links_but(control, kept);
         }
         //= docs/spec/planned.md#snapt-17
         //= docs/spec/unexpected.md#snapt-star-09
@@ -1127,13 +1126,8 @@ impl Snapt {
             self.streams.push_frame(control, done);
         }
         self.tell_offered(control);
-        let resends = match procedure {
-            Procedure::Stepwise => true,
-            //= docs/spec/unexpected.md#snapt-star-15
-            Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => {
-                self.take(Step::snapt_star(15), now)
-            }
-        };
+        //= docs/spec/unexpected.md#snapt-star-15
+        let resends = !procedure.is_starred() || self.take(Step::snapt_star(15), now);
         if resends {
             self.streams.resend();
         }
@@ -1344,9 +1338,10 @@ impl Snapt {
 }
 
 const fn step_of(procedure: Procedure, planned: u8, starred: u8) -> Step {
-    match procedure {
-        Procedure::Stepwise => Step::snapt(planned),
-        Procedure::Starred | Procedure::Overlapped | Procedure::Rescue => Step::snapt_star(starred),
+    if procedure.is_starred() {
+        Step::snapt_star(starred)
+    } else {
+        Step::snapt(planned)
     }
 }
 

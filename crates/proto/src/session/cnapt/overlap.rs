@@ -9,7 +9,7 @@
 //! Whatever goes wrong is left to the starred steps: if the old link dies before its markers came, the switch is
 //! ordered anew over the new link, and RENEW says what is missing; if the new one dies, they lead back.
 
-use super::{Cnapt, Ordered, Phase, Standby, Switch};
+use super::{Cnapt, Ordered, Phase, Switch};
 use crate::session::{Close, NetworkId, Output, Procedure, Timer, bound};
 use crate::step::Step;
 use crate::stream::ServiceKind;
@@ -26,7 +26,8 @@ impl Cnapt {
         self.order(network, now)
     }
 
-    /// The decision task goes back to a network that is well again: the answer to [`super::super::Event::Recovered`].
+    /// The decision task goes back to a network that is well again: the answer to
+    /// [`Event::Recovered`](crate::session::Event::Recovered).
     pub fn go_back(&mut self, network: NetworkId, now: Instant) {
         if self.phase == Phase::Attached && self.network != Some(network) {
             self.begin_overlapped(network, false, now);
@@ -34,7 +35,7 @@ impl Cnapt {
     }
 
     fn begin_overlapped(&mut self, to: NetworkId, ordered: bool, now: Instant) {
-        self.forget_rescue();
+        self.rescues.forget();
         self.trail.clear();
         self.streams.start_gap(now);
         self.switch = Some(Switch {
@@ -50,9 +51,7 @@ impl Cnapt {
         self.mark(Step::cnapt_overlapped(1), now);
         self.streams.outputs.push_back(Output::SuspendDecision);
         self.mark(Step::cnapt_overlapped(2), now);
-        self.phase = Phase::AwaitSuspension;
-        self.timers.stop_waits();
-        self.timers.set(Timer::Suspension, now + bound::SUSPENSION);
+        self.await_suspension(now);
     }
 
     pub(super) fn await_standby(&mut self, now: Instant) {
@@ -76,9 +75,7 @@ impl Cnapt {
     /// The attached standby that a switch waits for.
     fn target_standby(&self) -> Option<ConduitId> {
         let switch = self.switch.filter(|_| self.phase == Phase::AwaitStandby)?;
-        let control = self.standby_on(switch.to)?;
-        let attached = self.standbys.get(&control)?.link.attached;
-        attached.then_some(control)
+        self.attached_standby_on(switch.to)
     }
 
     /// Spares or not, it is time; or there is no link to go to.
@@ -109,28 +106,17 @@ impl Cnapt {
     }
 
     fn go_over(&mut self, control: ConduitId, now: Instant) {
-        let (Some(switch), Some(network)) = (self.switch, self.network) else {
-            return;
-        };
-        let (Some(new), Some((old_control, old))) =
-            (self.standbys.remove(&control), self.link.take())
-        else {
+        let (Some(switch), Some(new)) = (self.switch, self.standbys.remove(&control)) else {
             return;
         };
         let conduits = self.streams.numbered_below(switch.number).count();
-        let session = self.session;
-        let old = Standby {
-            network,
-            link: old,
-            session,
-        };
-        self.standbys.insert(old_control, old);
+        let left = self.set_aside();
         let (number, link) = (switch.number, new.link.number);
         self.streams.set_round_trip(new.link.round_trip);
         self.link = Some((control, new.link));
         self.network = Some(switch.to);
         self.switch = Some(Switch {
-            left: Some(old_control),
+            left,
             left_whole: true,
             // What ended before has been said again.
             complete: true,

@@ -9,6 +9,7 @@
 //! The brakes: a rescue by a network that costs something moves a bounded number of bytes; after one comes no other
 //! for [`bound::RESCUE_PAUSE`]; and none by the same pair of networks before its pause is over.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Cnapt, Phase, Standby, Switch};
@@ -19,7 +20,7 @@ use crate::{ConduitId, Instant};
 
 /// What two networks have shown of false alarms.
 #[derive(Clone, Copy, Debug, Hash)]
-pub(super) struct Hold {
+struct Hold {
     /// How long the next way back waits.
     pause: Duration,
     /// No rescue before this.
@@ -28,14 +29,56 @@ pub(super) struct Hold {
 
 /// A network that was left by a rescue and lives.
 #[derive(Clone, Copy, Debug, Hash)]
-pub(super) struct Return {
+struct Return {
     network: NetworkId,
     at: Instant,
 }
 
-impl Return {
-    pub(super) fn is_to(&self, network: NetworkId) -> bool {
-        self.network == network
+/// What is known of rescues.
+#[derive(Clone, Debug, Default, Hash)]
+pub(super) struct Rescues {
+    /// The network that one goes to as soon as there is a link.
+    to: Option<NetworkId>,
+    /// When the last one began.
+    last: Option<Instant>,
+    /// Which network the last switch left for which, if it was one.
+    by: Option<(NetworkId, NetworkId)>,
+    returning: Option<Return>,
+    /// By the network that was left and the one that was gone to.
+    holds: BTreeMap<(NetworkId, NetworkId), Hold>,
+}
+
+impl Rescues {
+    /// A switch begins that is none: what one has left is a network like others.
+    pub(super) const fn forget(&mut self) {
+        self.by = None;
+        self.returning = None;
+        self.to = None;
+    }
+
+    pub(super) fn forget_way_back(&mut self, network: NetworkId) {
+        self.returning.take_if(|one| one.network == network);
+    }
+
+    /// Whether none may begin between these networks now.
+    fn are_held(&self, from: NetworkId, to: NetworkId, now: Instant) -> bool {
+        let hold = self.holds.get(&(from, to));
+        let soon = self.last.is_some_and(|at| now < at + bound::RESCUE_PAUSE);
+        soon || hold.is_some_and(|hold| now < hold.until)
+    }
+
+    /// The last one was a false alarm: the way back waits, the next one for longer.
+    fn return_later(&mut self, from: NetworkId, to: NetworkId, now: Instant) {
+        let first = Hold {
+            pause: bound::RETURN_PAUSE,
+            until: now,
+        };
+        let hold = self.holds.entry((from, to)).or_insert(first);
+        let pause = hold.pause;
+        hold.pause = bound::LONGEST_RETURN_PAUSE.min(2 * pause);
+        hold.until = now + 2 * pause;
+        let at = now + pause;
+        self.returning = Some(Return { network: from, at });
     }
 }
 
@@ -50,20 +93,15 @@ impl Cnapt {
         else {
             return false;
         };
-        let hold = self.holds.get(&(from, network));
-        let held = hold.is_some_and(|hold| now < hold.until);
-        let soon = self
-            .rescued
-            .is_some_and(|at| now < at + bound::RESCUE_PAUSE);
         let dear = budget.is_some_and(|most| self.streams.unacknowledged() > most);
-        if held || soon || dear {
+        if dear || self.rescues.are_held(from, network, now) {
             return false;
         }
         let stands_by = self.has_standby(network);
         if stands_by {
             self.begin_rescue(network, now);
         } else {
-            self.rescue_to = Some(network);
+            self.rescues.to = Some(network);
             self.hold_standby(network, now);
         }
         stands_by
@@ -71,14 +109,8 @@ impl Cnapt {
 
     /// A link that a rescue waits for is there: it goes on, if the one that carries is silent still.
     pub(super) fn rescue_by(&mut self, network: NetworkId, now: Instant) {
-        if self.rescue_to.take_if(|to| *to == network).is_none() || self.phase != Phase::Attached {
-            return;
-        }
-        let silent = self
-            .link
-            .as_ref()
-            .is_some_and(|(_, link)| link.unanswered_since.is_some());
-        if silent {
+        let awaited = self.rescues.to.take_if(|to| *to == network).is_some();
+        if awaited && self.phase == Phase::Attached && self.is_unanswered() {
             self.begin_rescue(network, now);
         }
     }
@@ -90,9 +122,9 @@ impl Cnapt {
         let (control, since) = (*control, link.lost_since(now));
         self.trail.clear();
         self.streams.start_gap(since);
-        self.rescued = Some(now);
-        self.rescued_by = self.network.map(|from| (from, to));
-        self.returning = None;
+        self.rescues.last = Some(now);
+        self.rescues.by = self.network.map(|from| (from, to));
+        self.rescues.returning = None;
         self.switch = Some(Switch {
             complete: false,
             left: Some(control),
@@ -119,15 +151,7 @@ impl Cnapt {
         }
         self.streams.take_off_conduits();
         self.close_conduits(Close::Reset);
-        if let (Some((control, link)), Some(network)) = (self.link.take(), self.network) {
-            let session = self.session;
-            let old = Standby {
-                network,
-                link,
-                session,
-            };
-            self.standbys.insert(control, old);
-        }
+        self.set_aside();
         self.move_sockets(self.switch.map(|switch| switch.to), now);
     }
 
@@ -152,38 +176,36 @@ impl Cnapt {
             return;
         }
         let network = standby.network;
-        let Some((from, to)) = self.rescued_by.filter(|(from, _)| *from == network) else {
-            let event = Event::StandsBy { network };
-            self.streams.outputs.push_back(Output::Event(event));
-            return;
-        };
-        let first = Hold {
-            pause: bound::RETURN_PAUSE,
-            until: now,
-        };
-        let hold = self.holds.entry((from, to)).or_insert(first);
-        let pause = hold.pause;
-        hold.pause = bound::LONGEST_RETURN_PAUSE.min(2 * pause);
-        hold.until = now + 2 * pause;
-        let at = now + pause;
-        self.returning = Some(Return { network: from, at });
+        match self.rescues.by {
+            Some((from, to)) if from == network => self.rescues.return_later(from, to, now),
+            Some(_) | None => {
+                let event = Event::StandsBy { network };
+                self.streams.outputs.push_back(Output::Event(event));
+            }
+        }
     }
 
-    /// Whether it is to be seen yet whether this network lives, or the session is to go back there.
-    pub(super) fn is_left_by_rescue(&self, network: NetworkId) -> bool {
+    /// Whether a rescue waits for a link over this network, or has left one there of which it is to be seen yet
+    /// whether it lives, or to which the session is to go back.
+    pub(super) fn needs_for_rescue(&self, network: NetworkId) -> bool {
+        let Rescues {
+            to, by, returning, ..
+        } = &self.rescues;
         let suspected = |one: &Standby| one.network == network && one.link.suspected;
-        let left = self.rescued_by.is_some_and(|(from, _)| from == network);
-        left && (self.returning.is_some() || self.standbys.values().any(suspected))
+        let left = by.is_some_and(|(from, _)| from == network);
+        let undecided = returning.is_some() || self.standbys.values().any(suspected);
+        *to == Some(network) || left && undecided
     }
 
     /// When the shell may be told that a network which a rescue left is good again.
     pub(super) fn return_deadline(&self) -> Option<Instant> {
-        let returning = self.returning.filter(|_| self.phase == Phase::Attached);
+        let returning = self.rescues.returning;
+        let returning = returning.filter(|_| self.phase == Phase::Attached);
         returning.map(|one| one.at)
     }
 
     pub(super) fn return_due(&mut self) {
-        let Some(Return { network, at }) = self.returning.take() else {
+        let Some(Return { network, at }) = self.rescues.returning.take() else {
             return;
         };
         let link = self
@@ -191,29 +213,24 @@ impl Cnapt {
             .and_then(|control| self.standbys.get(&control));
         if link.is_some_and(|one| one.link.unanswered_since.is_some()) {
             let at = at + bound::RETURN_PAUSE;
-            self.returning = Some(Return { network, at });
+            self.rescues.returning = Some(Return { network, at });
         } else if link.is_some() {
             let event = Event::Recovered { network };
             self.streams.outputs.push_back(Output::Event(event));
         }
     }
 
-    /// A switch begins that is no rescue: what one has left is a network like others.
-    pub(super) const fn forget_rescue(&mut self) {
-        self.rescued_by = None;
-        self.returning = None;
-        self.rescue_to = None;
-    }
-
     /// The SNAPT hears nothing by the link that carries: it is asked now, if it has not been.
     pub(super) fn look_at_link(&mut self, now: Instant) {
-        let asked = self
-            .link
-            .as_ref()
-            .is_some_and(|(_, link)| link.unanswered_since.is_some());
-        if self.phase == Phase::Attached && !asked {
+        if self.phase == Phase::Attached && !self.is_unanswered() {
             self.send_probe(now);
         }
+    }
+
+    /// Whether the link that carries has been asked, and has not been heard since.
+    fn is_unanswered(&self) -> bool {
+        let link = self.link.as_ref();
+        link.is_some_and(|(_, link)| link.unanswered_since.is_some())
     }
 
     /// When to ask whether the link lives, because something should have come by it.

@@ -30,12 +30,8 @@ impl Cnapt {
     /// Holds a link over this network beside the one that carries; [`Event::StandbyLost`] if there is none, now
     /// or later. At most [`KEPT_LINKS`], and none before the session's first link.
     pub fn hold_standby(&mut self, network: NetworkId, now: Instant) {
-        if let Some(control) = self.standby_on(network) {
-            if self
-                .standbys
-                .get(&control)
-                .is_some_and(|one| one.link.attached)
-            {
+        if self.has_standby(network) {
+            if let Some(control) = self.attached_standby_on(network) {
                 self.streams.keep_standby(control);
             }
             return;
@@ -62,7 +58,7 @@ impl Cnapt {
         let by_switch = self
             .switch
             .is_some_and(|one| one.to == network || one.from == Some(network));
-        if by_switch || self.rescue_to == Some(network) || self.is_left_by_rescue(network) {
+        if by_switch || self.needs_for_rescue(network) {
             return;
         }
         self.standby_dials.retain(|_, dial| dial.network != network);
@@ -71,21 +67,15 @@ impl Cnapt {
         }
     }
 
-    /// Whether a link over this network is attached beside the one that carries.
+    /// Whether there is a link over this network beside the one that carries, attached or about to be.
     pub fn has_standby(&self, network: NetworkId) -> bool {
         self.standby_on(network).is_some()
     }
 
     /// Whether it has its spare conduits, too, so that a switch there has nothing to wait for.
     pub fn is_standby_ready(&self, network: NetworkId) -> bool {
-        let control = self.standby_on(network);
-        control.is_some_and(|control| {
-            let attached = self
-                .standbys
-                .get(&control)
-                .is_some_and(|one| one.link.attached);
-            attached && self.streams.is_ready(control)
-        })
+        let control = self.attached_standby_on(network);
+        control.is_some_and(|control| self.streams.is_ready(control))
     }
 
     /// Whether this is the control conduit of a link beside the one that carries.
@@ -109,6 +99,26 @@ impl Cnapt {
         let mut all = self.standbys.iter();
         all.find(|(_, one)| one.network == network)
             .map(|(control, _)| *control)
+    }
+
+    /// The same, once the SNAPT has answered on it.
+    pub(super) fn attached_standby_on(&self, network: NetworkId) -> Option<ConduitId> {
+        let control = self.standby_on(network)?;
+        let attached = self.standbys.get(&control)?.link.attached;
+        attached.then_some(control)
+    }
+
+    /// The link that carries does so no longer, and stands by. Says which it was, by its control conduit.
+    pub(super) fn set_aside(&mut self) -> Option<ConduitId> {
+        let (network, session) = (self.network?, self.session);
+        let (control, link) = self.link.take()?;
+        let standby = Standby {
+            network,
+            link,
+            session,
+        };
+        self.standbys.insert(control, standby);
+        Some(control)
     }
 
     /// The links that live on when the traffic moves to another.
@@ -180,11 +190,6 @@ impl Cnapt {
         }
     }
 
-    /// A link that was to be a standby could not be made.
-    pub(super) fn standby_failed(&mut self, dial: StandbyDial, now: Instant) {
-        self.tell_standby_lost(dial.network, now);
-    }
-
     /// A link beside the one that carries is gone. If it is the old one of an overlapped switch, what was under way
     /// on it may be lost.
     pub(super) fn drop_standby(&mut self, control: ConduitId, how: Close, now: Instant) {
@@ -196,13 +201,14 @@ impl Cnapt {
             switch.left_whole = false;
         }
         if let Some(network) = self.close_standby(control, how) {
-            self.returning.take_if(|one| one.is_to(network));
+            self.rescues.forget_way_back(network);
             self.tell_standby_lost(network, now);
         }
         self.check_drained(now);
     }
 
-    fn tell_standby_lost(&mut self, network: NetworkId, now: Instant) {
+    /// There is no link over this network beside the one that carries.
+    pub(super) fn tell_standby_lost(&mut self, network: NetworkId, now: Instant) {
         let event = Event::StandbyLost { network };
         self.streams.outputs.push_back(Output::Event(event));
         self.target_standby_lost(network, now);
@@ -259,7 +265,7 @@ impl Cnapt {
         match (overdue, link) {
             (Some((dial, number)), judged) if judged.is_none_or(|(at, _)| dial <= at) => {
                 if let Some(dial) = self.standby_dials.remove(&number) {
-                    self.standby_failed(dial, now);
+                    self.tell_standby_lost(dial.network, now);
                 }
             }
             (_, Some((_, control))) => self.judge_standby(control, slept, now),
@@ -282,15 +288,7 @@ impl Cnapt {
             self.drop_standby(control, Close::Reset, now);
             return;
         }
-        let frame = ask(link, now);
-        self.push(control, frame);
+        let probe = link.ask(now);
+        self.push(control, probe);
     }
-}
-
-/// A probe, and when to look whether it was answered.
-pub(super) fn ask(link: &mut Link, now: Instant) -> Frame {
-    let token = link.next_probe(now);
-    let silent_at = link.unanswered_since.unwrap_or(now) + link.patience(bound::SILENCE);
-    link.judge_at = (now + bound::PROBE_BUSY).min(silent_at);
-    Frame::Probe { token }
 }
