@@ -25,7 +25,7 @@ use handover_relay::{EmulationSockets, Hub, Seldom, Service, Signals, Targets};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use crate::config::{Config, Cost, Decision};
+use crate::config::{Config, Decision};
 use crate::dial::{self, Dialled, Path};
 use crate::history::{Ends, History};
 use crate::networks::Networks;
@@ -71,11 +71,11 @@ pub(crate) struct Daemon {
     pub(crate) servers: Servers,
     resolver_failures: Seldom,
     /// The decision task rests (CNAPT-1).
-    suspended: bool,
+    pub(crate) suspended: bool,
     /// The path of the current or the newest link, by its control conduit.
-    link: Option<(ConduitId, Path)>,
+    pub(crate) link: Option<(ConduitId, Path)>,
     /// The paths of the links beside it.
-    standbys: BTreeMap<ConduitId, Path>,
+    pub(crate) standbys: BTreeMap<ConduitId, Path>,
     /// The network and address that carried last.
     carried: Option<(NetworkId, IpAddr)>,
     virtual_ip: Option<IpAddr>,
@@ -92,7 +92,7 @@ pub(crate) struct Daemon {
     pub(crate) opening: Option<Opening>,
     notices: Notices,
     /// The network that the last switch left because it was silent: whether it is lost is to be seen yet.
-    left_silent: Option<NetworkId>,
+    pub(crate) left_silent: Option<NetworkId>,
     /// What the user is to know of the network that was lost, where every switch is the user's.
     lost: Option<String>,
 }
@@ -215,11 +215,9 @@ impl Daemon {
             return;
         };
         let snapshot = self.watch.snapshot();
-        let stands_by = |id| self.hub.with(|machine, _| machine.has_standby(id));
-        if let Some(network) = self
-            .networks
-            .choose(only, stands_by, &snapshot, servers, now())
-        {
+        let stands_by = |id| self.stands_by(id);
+        let chosen = (self.networks).choose(only, stands_by, &snapshot, servers, now());
+        if let Some(network) = chosen {
             self.hub.with(|machine, now| machine.attach(network, now));
         }
     }
@@ -518,8 +516,6 @@ impl Daemon {
         }
     }
 
-    // === Links beside the one that carries ===
-
     /// No link could be made over `network`.
     fn unreachable(&mut self, network: NetworkId) {
         self.link = None;
@@ -538,116 +534,8 @@ impl Daemon {
         }
     }
 
-    fn standby_lost(&mut self, network: NetworkId) {
-        self.networks.back_off_standby(network, now());
-        if self.left_silent.take_if(|left| *left == network).is_some() {
-            self.networks.fell_silent(network, now());
-            self.tell_loss(network, Loss::Silent);
-            return;
-        }
-        if let Some(error) = self.networks.news(network, now()) {
-            info!(network = %self.networks.name(network), "does not stand by: {error}");
-        }
-    }
-
-    /// Which link carries is the machine's affair: their paths follow.
-    fn follow_links(&mut self) {
-        let control = self.hub.with(|machine, _| machine.control());
-        if let Some(control) = control
-            && let Some(path) = self.standbys.remove(&control)
-            && let Some((old, path)) = self.link.replace((control, path))
-        {
-            self.standbys.insert(old, path);
-        }
-        let hub = &self.hub;
-        self.standbys
-            .retain(|control, _| hub.with(|machine, _| machine.is_standby(*control)));
-    }
-
-    fn path_of(&mut self, control: ConduitId) -> Option<Path> {
-        self.follow_links();
-        let carries = self.link.as_ref().filter(|(of, _)| *of == control);
-        let carries = carries.map(|(_, path)| path);
-        carries.or_else(|| self.standbys.get(&control)).cloned()
-    }
-
-    /// Holds a link over each network that policy wants one on, and none over the others.
-    fn hold_standbys(&mut self) {
-        if !self
-            .hub
-            .with(|machine, _| machine.phase() == Phase::Attached)
-        {
-            return;
-        }
-        let (snapshot, now) = (self.watch.snapshot(), now());
-        for id in self.networks.ids() {
-            let wanted = self.config.decision != Decision::Single
-                && self.config.overlap
-                && self.networks.wants_standby(id)
-                && self.is_open(id, &snapshot);
-            let hub = &self.hub;
-            if !wanted {
-                hub.with(|machine, _| machine.release_standby(id));
-            } else if self.networks.may_stand_by(id, now) {
-                hub.with(|machine, now| machine.hold_standby(id, now));
-            }
-        }
-    }
-
-    /// Whether this network and the one that carries are both up, and stay so by themselves.
-    fn may_overlap(&self, network: NetworkId, snapshot: &Snapshot) -> bool {
-        let both_up = |id| self.networks.opens_by_itself(id) && self.is_open(id, snapshot);
-        self.config.overlap
-            && self.config.decision != Decision::Single
-            && both_up(network)
-            && self.current().is_some_and(both_up)
-    }
-
-    /// The link over `network` is silent though something should come by it: away from it, without waiting until it
-    /// is known to be dead, if the decision is ours.
-    fn rescue(&mut self, network: NetworkId) {
-        if self.config.decision != Decision::Automatic || !self.config.overlap || self.suspended {
-            return;
-        }
-        // What hooks have opened they are to close, which only the other procedures do.
-        if !self.networks.opens_by_itself(network) {
-            return;
-        }
-        let snapshot = self.watch.snapshot();
-        let stands_by = |id| self.hub.with(|machine, _| machine.has_standby(id));
-        let other = (self.networks.ids())
-            .filter(|id| {
-                *id != network && self.networks.opens_by_itself(*id) && self.is_open(*id, &snapshot)
-            })
-            .min_by_key(|id| (!stands_by(*id), self.networks.cost(*id)));
-        let Some(other) = other else { return };
-        let budget = rescue_budget(self.networks.cost(other));
-        let began = self
-            .hub
-            .with(|machine, now| machine.rescue(other, budget, now));
-        if began {
-            let name = self.networks.name(network);
-            info!(network = %name, to = %self.networks.name(other), "nothing comes by it: left");
-        }
-    }
-
-    /// A network that a rescue left is well again.
-    fn go_back(&mut self, network: NetworkId) {
-        let snapshot = self.watch.snapshot();
-        if self.is_free() && self.may_overlap(network, &snapshot) {
-            info!(network = %self.networks.name(network), "well again");
-            self.hub.with(|machine, now| machine.go_back(network, now));
-        }
-        self.hold_standbys();
-    }
-
-    fn is_open(&self, network: NetworkId, snapshot: &Snapshot) -> bool {
-        let server = self.server(network, snapshot);
-        server.is_ok_and(|server| self.networks.open(network, snapshot, server).is_ok())
-    }
-
     /// The link over `network` is gone. Where every switch is the user's, nothing else will happen.
-    fn tell_loss(&mut self, network: NetworkId, reason: Loss) {
+    pub(crate) fn tell_loss(&mut self, network: NetworkId, reason: Loss) {
         let (name, why) = (self.networks.name(network), describe_loss(reason));
         if self.config.decision == Decision::Single {
             let what_to_do = format!(
@@ -838,12 +726,12 @@ impl Daemon {
     }
 
     /// Whether no switch is going on, so that the machine takes an order.
-    fn is_free(&self) -> bool {
+    pub(crate) fn is_free(&self) -> bool {
         let phase = self.hub.with(|machine, _| machine.phase());
         !self.suspended && matches!(phase, Phase::Attached | Phase::Detached)
     }
 
-    fn current(&self) -> Option<NetworkId> {
+    pub(crate) fn current(&self) -> Option<NetworkId> {
         self.hub
             .with(|machine, _| machine.network().filter(|_| machine.serves()))
     }
@@ -925,16 +813,6 @@ impl Daemon {
             services: server_services(&self.sockets),
             buffered_bytes: buffered,
         }
-    }
-}
-
-/// How many bytes a rescue may send again over a network, where each is paid for or counts: what interactive
-/// applications have under way. Who moves more waits until the old link is known to be dead.
-const fn rescue_budget(cost: Cost) -> Option<u64> {
-    match cost {
-        Cost::Free => None,
-        Cost::Metered => Some(1024 * 1024),
-        Cost::Expensive => Some(64 * 1024),
     }
 }
 

@@ -29,6 +29,7 @@ mod opening;
 mod orders;
 mod servers;
 mod services;
+mod standbys;
 
 pub use config::Config;
 pub use daemon::{RunError, run};

@@ -431,12 +431,11 @@ impl Networks {
 
     /// Whether its `standby`, and by that its `cost`, allow a link to be held here.
     pub(crate) fn wants_standby(&self, id: NetworkId) -> bool {
-        let allowed = self.config(id).is_some_and(|config| match config.standby {
+        self.config(id).is_some_and(|config| match config.standby {
             Standby::Yes => true,
             Standby::No => false,
             Standby::Auto => config.cost == Cost::Free,
-        });
-        allowed && self.opens_by_itself(id)
+        })
     }
 
     /// Whether it may be tried now.
