@@ -173,12 +173,7 @@ async fn what_was_written_before_an_orderly_end_arrives_on_every_conduit() {
 async fn a_reset_or_a_drop_is_no_orderly_end() {
     for reset in [true, false] {
         let mut pair = Pair::new();
-        let (mut client, link, server) = pair.link().await;
-        server.admit();
-        let mut further = link.open().await.unwrap();
-        further.write_all(HELLO).await.unwrap();
-        let (mut arrived, _) = pair.arrived().await;
-        arrived.read_exact(&mut [0; HELLO.len()]).await.unwrap();
+        let ([mut client, further], [server, mut arrived], _link) = pair.two().await;
         if reset {
             further.reset();
         } else {
@@ -197,12 +192,7 @@ async fn a_reset_or_a_drop_is_no_orderly_end() {
 async fn the_first_conduit_ends_all_others_when_it_is_reset_or_dropped() {
     for reset in [true, false] {
         let mut pair = Pair::new();
-        let (client, link, server) = pair.link().await;
-        server.admit();
-        let mut further = link.open().await.unwrap();
-        further.write_all(HELLO).await.unwrap();
-        let (mut arrived, _) = pair.arrived().await;
-        arrived.read_exact(&mut [0; HELLO.len()]).await.unwrap();
+        let ([client, mut further], [_server, mut arrived], _link) = pair.two().await;
         if reset {
             client.reset();
         } else {
@@ -407,6 +397,17 @@ impl Pair {
         client.write_all(HELLO).await.unwrap();
         let (server, _) = self.arrived().await;
         (client, link, server)
+    }
+
+    /// Two conduits of one link, at the client and at the server, which has read what the second began with.
+    async fn two(&mut self) -> ([Conduit; 2], [Conduit; 2], Link) {
+        let (client, link, server) = self.link().await;
+        server.admit();
+        let mut further = link.open().await.unwrap();
+        further.write_all(HELLO).await.unwrap();
+        let (mut arrived, _) = self.arrived().await;
+        arrived.read_exact(&mut [0; HELLO.len()]).await.unwrap();
+        ([client, further], [server, arrived], link)
     }
 
     async fn conduits(&mut self) -> (Conduit, (Conduit, PublicKey)) {

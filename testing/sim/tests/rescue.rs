@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use handover_proto::Side;
 use handover_proto::session::{NetworkId, Procedure};
 use handover_sim::{Broken, Closing, Plan, Reading, World};
 
@@ -75,12 +76,18 @@ fn a_false_alarm_is_one_rescue_and_one_way_back_and_longer_the_next_time() -> Re
     world.finish(PATIENCE)
 }
 
-#[test]
-fn a_reader_that_stands_still_is_no_silent_link() -> Result<(), Broken> {
-    let mut world = World::attached(6)?;
+/// Nothing flows yet, and a link stands by.
+fn resting(seed: u64) -> Result<World, Broken> {
+    let mut world = World::attached(seed)?;
     world.standbys = true;
     world.rescues = true;
     world.hold_links();
+    Ok(world)
+}
+
+#[test]
+fn a_reader_that_stands_still_is_no_silent_link() -> Result<(), Broken> {
+    let mut world = resting(6)?;
     let still = Plan {
         reading: Reading::Still,
         ..Plan::echo()
@@ -88,16 +95,13 @@ fn a_reader_that_stands_still_is_no_silent_link() -> Result<(), Broken> {
     let key = world.open(Plan::send(1_000_000), still)?;
     world.run_for(Duration::from_secs(30))?;
     assert_eq!(world.switches().count(), 0);
-    world.change(key, handover_proto::Side::Snapt, Reading::All, Closing::Fin);
+    world.change(key, Side::Snapt, Reading::All, Closing::Fin);
     world.finish(PATIENCE)
 }
 
 #[test]
 fn a_healthy_link_may_be_silent_for_long() -> Result<(), Broken> {
-    let mut world = World::attached(8)?;
-    world.standbys = true;
-    world.rescues = true;
-    world.hold_links();
+    let mut world = resting(8)?;
     world.open(Plan::send(100_000), Plan::echo())?;
     world.finish(PATIENCE)?;
     world.run_for(Duration::from_secs(100))?;

@@ -82,8 +82,7 @@ fn through_handover(
 ) -> Result<(bool, String)> {
     let name = format!("handover {}", carrier.name());
     let service = Service::tcp("echo", target, PORT);
-    let options = format!("carrier = \"{}\"", carrier.name());
-    match Handover::start(lab, topology, &[service], &[NETWORK], &options) {
+    match Handover::start(&lab.over(carrier)?, topology, &[service], &[NETWORK], "") {
         Ok(_handover) => row(lab, &name, Some(MOST), || {
             first_answer(topology, service.entrance())
         }),

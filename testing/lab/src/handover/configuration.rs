@@ -53,8 +53,7 @@ bind = {bind:?}
 {options}
 "
     );
-    // A client whose own options name one has that.
-    if let Some(carrier) = carrier.filter(|_| !client.options.contains("carrier =")) {
+    if let Some(carrier) = carrier {
         text = format!("carrier = \"{}\"\n{text}", carrier.name());
     }
     for network in *networks {

@@ -165,11 +165,11 @@ fn start_handover(
     };
     let client = Client {
         network_options: &format!("standby = \"{standby}\""),
-        options: &format!("carrier = \"{}\"", carrier.name()),
         ..Client::named(KNOWN_CLIENTS[0], &NETWORKS)
     };
     let service = service(world);
-    Handover::start_with(lab, &world.topology, &[service], &client, "")
+    let lab = lab.over(carrier)?;
+    Handover::start_with(&lab, &world.topology, &[service], &client, "")
 }
 
 fn service(world: &World) -> Service<'static> {
