@@ -2,14 +2,17 @@
 //!
 //! It holds at most one link that carries or is being made for it, and some beside it ([`standby`]). The steps stand
 //! in the spec's order, each marked in the trail where it is taken; a wait is marked when it begins. The overlapped
-//! switch, which is ours, is in [`overlap`].
+//! switch, which is ours, is in [`overlap`]; what the shell does with networks in [`networks`], and whether a link lives
+//! in [`probe`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+mod networks;
 mod overlap;
+mod probe;
 mod rescue;
 mod standby;
 
@@ -368,35 +371,6 @@ impl Cnapt {
     pub fn decision_suspended(&mut self, now: Instant) {
         if self.phase == Phase::AwaitSuspension {
             self.go_on_suspended(now);
-        }
-    }
-
-    /// What the new network has no use for is closed, or could not be (CNAPT-22, CNAPT-12*).
-    pub fn networks_closed(&mut self, number: u64, done: bool, now: Instant) {
-        if self.phase == Phase::AwaitClosing && self.is_number(number) {
-            self.go_on_closed(done, now);
-        }
-    }
-
-    /// The new network is open, or could not be opened (CNAPT-23, CNAPT-12*).
-    pub fn network_opened(&mut self, number: u64, done: bool, now: Instant) {
-        if self.phase == Phase::AwaitOpening && self.is_number(number) {
-            if done {
-                self.change_address(now);
-            } else {
-                self.fail_target(now);
-            }
-        }
-    }
-
-    /// The VPN over it is open, or could not be opened (CNAPT-24, CNAPT-12*).
-    pub fn vpn_opened(&mut self, number: u64, done: bool, now: Instant) {
-        if self.phase == Phase::AwaitVpn && self.is_number(number) {
-            if done {
-                self.move_sockets(self.switch.map(|switch| switch.to), now);
-            } else {
-                self.fail_target(now);
-            }
         }
     }
 
@@ -950,89 +924,6 @@ impl Cnapt {
         self.close_networks(now);
     }
 
-    // === Both: the networks ===
-
-    /// CNAPT-22. All of CNAPT-12* begins with it: what is left of a lost network goes before another comes.
-    fn close_networks(&mut self, now: Instant) {
-        let Some(switch) = self.switch else { return };
-        //= docs/spec/planned.md#cnapt-22
-        //= docs/spec/unexpected.md#cnapt-star-12
-        if self.take_by(switch, 22, 12, now) {
-            let (number, next) = (switch.number, switch.to);
-            let close = Output::CloseNetworks { number, next };
-            self.await_networks(Phase::AwaitClosing, close, now);
-        } else if switch.is_starred() {
-            self.move_sockets(self.network, now);
-        } else {
-            self.open_network(now);
-        }
-    }
-
-    /// A network that is lost may be past closing, and the switch away from it has to go on; one that is left by
-    /// order can be kept.
-    fn go_on_closed(&mut self, done: bool, now: Instant) {
-        let Some(switch) = self.switch else { return };
-        if done || switch.is_starred() {
-            self.open_network(now);
-        } else {
-            self.fail_target(now);
-        }
-    }
-
-    fn open_network(&mut self, now: Instant) {
-        let Some(switch) = self.switch else { return };
-        //= docs/spec/planned.md#cnapt-23
-        let opens = switch.is_starred() || self.take(Step::cnapt(23), now);
-        if opens {
-            let (number, network) = (switch.number, switch.to);
-            let open = Output::OpenNetwork { number, network };
-            self.await_networks(Phase::AwaitOpening, open, now);
-        } else {
-            self.change_address(now);
-        }
-    }
-
-    /// From here on everything is bound to the new network.
-    fn change_address(&mut self, now: Instant) {
-        let Some(switch) = self.switch else { return };
-        //= docs/spec/planned.md#cnapt-24
-        let changes = switch.is_starred() || self.take(Step::cnapt(24), now);
-        if changes {
-            let (number, network) = (switch.number, switch.to);
-            let open = Output::OpenVpn { number, network };
-            self.await_networks(Phase::AwaitVpn, open, now);
-        } else {
-            self.move_sockets(self.network, now);
-        }
-    }
-
-    fn await_networks(&mut self, phase: Phase, asked: Output, now: Instant) {
-        self.phase = phase;
-        self.timers.set(Timer::Networks, now + bound::NETWORKS);
-        self.streams.outputs.push_back(asked);
-    }
-
-    /// The shell has no answer.
-    fn networks_overdue(&mut self, now: Instant) {
-        match self.phase {
-            Phase::AwaitClosing => self.go_on_closed(false, now),
-            Phase::AwaitOpening | Phase::AwaitVpn => self.fail_target(now),
-            Phase::Detached
-            | Phase::Attached
-            | Phase::AwaitSuspension
-            | Phase::AwaitAck
-            | Phase::AwaitMarkers
-            | Phase::AwaitOk
-            | Phase::AwaitServerServices
-            | Phase::AwaitControl
-            | Phase::AwaitRenewal
-            | Phase::AwaitAllRedirected
-            | Phase::AwaitStandby
-            | Phase::AwaitDrained
-            | Phase::Refused => {}
-        }
-    }
-
     // === Both: the new link ===
 
     /// CNAPT-25..28, CNAPT-13*..16*: flows and spare conduits follow the link.
@@ -1502,71 +1393,6 @@ impl Cnapt {
                 true
             }
             Some(_) | None => false,
-        }
-    }
-
-    /// Whether a link carries traffic now.
-    pub const fn serves(&self) -> bool {
-        matches!(
-            self.phase,
-            Phase::Attached | Phase::AwaitStandby | Phase::AwaitDrained
-        )
-    }
-
-    /// When the current link has to be probed, or judged.
-    fn probe_deadline(&self) -> Option<Instant> {
-        let (_, link) = self.link.as_ref().filter(|_| self.serves())?;
-        if let Some(since) = link.unanswered_since {
-            let suspect = (!link.suspected).then(|| since + link.answer_to_probe());
-            return Some(suspect.map_or(link.judge_at, |at| at.min(link.judge_at)));
-        }
-        let flows = &self.streams.flows;
-        let sent = flows.last_sent().is_some_and(|at| at > link.last_heard);
-        let idle = self.streams.active.is_empty() && !sent && !flows.waits();
-        let keepalive = self
-            .network
-            .and_then(|network| self.keepalives.get(&network));
-        let stall = self.stall_deadline();
-        if idle {
-            let interval = keepalive.copied().unwrap_or(bound::PROBE_IDLE);
-            let due = link.last_heard + interval;
-            return Some(stall.map_or(due, |at| at.min(due)));
-        }
-        let measured_anew = link.asked + bound::MEASURE;
-        let due = measured_anew.min(link.last_heard + bound::PROBE_BUSY);
-        Some(stall.map_or(due, |at| at.min(due)))
-    }
-
-    fn probe_due(&mut self, deadline: Instant, now: Instant) {
-        let slept = now.since(deadline) > bound::SLEPT;
-        let Some((_, link)) = &mut self.link else {
-            return;
-        };
-        if slept {
-            link.forgive(now);
-        }
-        let silence = link.patience(bound::SILENCE);
-        match link.unanswered_since {
-            Some(since) if since + silence <= now => self.handle_timer(Timer::Silence, now),
-            Some(since) if !link.suspected && since + link.answer_to_probe() <= now => {
-                self.handle_timer(Timer::Stall, now);
-            }
-            Some(_) if now < link.judge_at => {}
-            Some(_) | None => self.handle_timer(Timer::Probe, now),
-        }
-    }
-
-    fn send_probe(&mut self, now: Instant) {
-        if let Some((control, link)) = &mut self.link {
-            let (control, probe) = (*control, link.ask(now));
-            self.push(control, probe);
-        }
-    }
-
-    fn handle_probe_reply(&mut self, token: u64, now: Instant) {
-        if let Some((_, link)) = &mut self.link {
-            link.answered(token, now);
-            self.streams.set_round_trip(link.round_trip);
         }
     }
 

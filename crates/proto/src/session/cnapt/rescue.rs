@@ -155,17 +155,6 @@ impl Cnapt {
         self.move_sockets(self.switch.map(|switch| switch.to), now);
     }
 
-    /// A probe is unanswered for longer than the link's round trips explain: the shell is told, once for each silence.
-    pub(super) fn suspect(&mut self) {
-        if let Some((_, link)) = &mut self.link
-            && let Some(network) = self.network
-            && !std::mem::replace(&mut link.suspected, true)
-        {
-            let event = Event::Stalled { network };
-            self.streams.outputs.push_back(Output::Event(event));
-        }
-    }
-
     /// A link beside the one that carries was heard. If a rescue left it, that was a false alarm.
     pub(super) fn heard_beside(&mut self, control: ConduitId, now: Instant) {
         let Some(standby) = self.standbys.get_mut(&control) else {
@@ -218,28 +207,5 @@ impl Cnapt {
             let event = Event::Recovered { network };
             self.streams.outputs.push_back(Output::Event(event));
         }
-    }
-
-    /// The SNAPT hears nothing by the link that carries: it is asked now, if it has not been.
-    pub(super) fn look_at_link(&mut self, now: Instant) {
-        if self.phase == Phase::Attached && !self.is_unanswered() {
-            self.send_probe(now);
-        }
-    }
-
-    /// Whether the link that carries has been asked, and has not been heard since.
-    fn is_unanswered(&self) -> bool {
-        let link = self.link.as_ref();
-        link.is_some_and(|(_, link)| link.unanswered_since.is_some())
-    }
-
-    /// When to ask whether the link lives, because something should have come by it.
-    pub(super) fn stall_deadline(&self) -> Option<Instant> {
-        let (_, link) = self.link.as_ref()?;
-        let expected = self
-            .streams
-            .expecting_since()
-            .map(|since| since + link.answer_time());
-        [link.flow_stops_at(), expected].into_iter().flatten().min()
     }
 }

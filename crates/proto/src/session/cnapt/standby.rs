@@ -249,8 +249,7 @@ impl Cnapt {
         if link.unanswered_since.is_some() {
             return link.judge_at;
         }
-        let keepalive = self.keepalives.get(network).copied();
-        link.last_heard + keepalive.unwrap_or(bound::PROBE_IDLE)
+        link.last_heard + self.keepalive_of(Some(*network))
     }
 
     /// What is due first of the standbys is done.
