@@ -227,17 +227,16 @@ impl<S: Session> Task<S> {
     fn poll_take_in(&mut self, context: &mut Context<'_>) -> Poll<Ended> {
         let mut turn = 0;
         while turn < TURN_BYTES {
-            // What has come before the marker has come before it: so the bytes are waited for first, and taken last.
-            let ready = Pin::new(&mut self.conduit)
-                .poll_fill_buf(context)
-                .is_ready();
-            if self.for_datagrams
-                && let Err(misbehaved) = self.take_datagrams(context)
-            {
-                return Poll::Ready(misbehaved.into());
-            }
-            if !ready {
-                return Poll::Pending;
+            if self.for_datagrams {
+                // What comes before the marker is taken before it: so the bytes are waited for first, and taken last.
+                let bytes = Pin::new(&mut self.conduit).poll_fill_buf(context);
+                let ready = bytes.is_ready();
+                if let Err(misbehaved) = self.take_datagrams(context) {
+                    return Poll::Ready(misbehaved.into());
+                }
+                if !ready {
+                    return Poll::Pending;
+                }
             }
             let buffer = match ready!(Pin::new(&mut self.conduit).poll_fill_buf(context)) {
                 Ok([]) => return Poll::Ready(Ended::Closed),
