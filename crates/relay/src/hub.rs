@@ -118,6 +118,8 @@ pub(crate) struct Core<S> {
     pub(crate) exits: HashMap<FlowId, Exit>,
     /// What waits for the lock to be released.
     errands: Vec<Errand>,
+    /// The session is over: a conduit that comes now is closed at once.
+    closed: bool,
     /// How many applications are being connected, or wait for it.
     connects: usize,
     armed: Option<Instant>,
@@ -147,6 +149,7 @@ impl<S: Session> Hub<S> {
             applications: HashMap::new(),
             exits: HashMap::new(),
             errands: Vec::new(),
+            closed: false,
             connects: 0,
             armed: None,
         };
@@ -169,6 +172,7 @@ impl<S: Session> Hub<S> {
     /// The session is over: every conduit and every application is let go, with a reset.
     pub fn close(&self) {
         let mut core = self.lock();
+        core.closed = true;
         let conduits: Vec<ConduitId> = core.conduits.keys().copied().collect();
         for conduit in conduits {
             if let Some(state) = core.conduits.get_mut(&conduit) {
@@ -263,9 +267,12 @@ impl<S: Session> Hub<S> {
 
     /// Makes room for a conduit before the machine hears of it, so that no wake-up is lost.
     pub(crate) fn register_conduit(&self, conduit: ConduitId) {
-        self.lock()
-            .conduits
-            .insert(conduit, ConduitState::default());
+        let mut core = self.lock();
+        let state = ConduitState {
+            waker: None,
+            close: core.closed.then(|| (Close::Reset, Bytes::new())),
+        };
+        core.conduits.insert(conduit, state);
     }
 }
 
@@ -380,5 +387,39 @@ impl<S: Session> Core<S> {
 fn keep(slot: &mut Option<Waker>, waker: &Waker) {
     if !slot.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
         *slot = Some(waker.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use handover_proto::session::SnaptOptions;
+    use handover_proto::stream::CreditPool;
+    use handover_proto::{CnaptId, Instance};
+
+    use super::*;
+
+    #[test]
+    fn a_conduit_that_comes_after_the_session_is_closed_at_once() {
+        let options = SnaptOptions {
+            cnapt: CnaptId([1; 32]),
+            instance: Instance(1),
+            session: 1,
+            virtual_ip: [127, 77, 0, 1].into(),
+            services: Vec::new(),
+            switch_timeout: Duration::from_secs(1),
+            flow_idle: Duration::from_secs(1),
+        };
+        let snapt = Snapt::new(options, CreditPool::default());
+        let (hub, _outputs) = Hub::new(snapt, || Instant::from_micros(0));
+        let (early, late) = (hub.next_conduit_id(), hub.next_conduit_id());
+        hub.register_conduit(early);
+        hub.close();
+        hub.register_conduit(late);
+        for conduit in [early, late] {
+            let close = hub.with_core(|core, _| core.attend_conduit(conduit, Waker::noop()));
+            assert_eq!(close, Some((Close::Reset, Bytes::new())));
+        }
     }
 }

@@ -22,7 +22,7 @@ use tracing::{debug, info, warn};
 
 use crate::client_services::protocol;
 use crate::config::{ClientConfig, Config};
-use crate::session::Session;
+use crate::session::{Released, Session};
 use crate::virtual_ips::{self, PoolIsFull};
 
 /// How long an authenticated connection has for its first frame.
@@ -91,7 +91,7 @@ struct Daemon {
     listen: Vec<SocketAddr>,
     acceptor: Arc<Acceptor>,
     /// Sessions tell that they are released.
-    released: mpsc::UnboundedSender<PublicKey>,
+    released: Released,
 }
 
 /// Runs a SNAPT until it is told to end by SIGINT or SIGTERM. At SIGHUP its clients and services become
@@ -124,7 +124,7 @@ pub async fn run<E: Display>(
         tokio::select! {
             Some(arrival) = arrived.recv() => daemon.arrive(arrival),
             Some(command) = commanded.recv() => daemon.command(command),
-            Some(key) = releases.recv() => { daemon.sessions.remove(&key); }
+            Some((key, number)) = releases.recv() => daemon.let_go(key, number),
             () = reloads.asked() => match read_again() {
                 Ok(config) => daemon.reload(config),
                 Err(error) => warn!("the configuration stays as it was: {error}"),
@@ -189,7 +189,7 @@ impl Daemon {
         virtual_ips: BTreeMap<PublicKey, IpAddr>,
         allowed: AllowedKeys,
         (listen, acceptor): (Vec<SocketAddr>, Arc<Acceptor>),
-        released: mpsc::UnboundedSender<PublicKey>,
+        released: Released,
     ) -> Self {
         Self {
             config,
@@ -217,12 +217,20 @@ impl Daemon {
         let Some(virtual_ip) = self.virtual_ips.get(&key) else {
             return;
         };
-        if !self.sessions.contains_key(&key) {
+        if self.sessions.get(&key).is_none_or(Session::is_released) {
             let session = self.make_session(client, *virtual_ip);
             self.sessions.insert(key, session);
         }
         if let Some(session) = self.sessions.get(&key) {
             session.take_conduit(conduit, hello);
+        }
+    }
+
+    /// Unless another session has followed it already.
+    fn let_go(&mut self, key: PublicKey, number: u64) {
+        let session = self.sessions.get(&key);
+        if session.is_some_and(|session| session.number() == number) {
+            self.sessions.remove(&key);
         }
     }
 

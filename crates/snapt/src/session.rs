@@ -20,6 +20,9 @@ use tracing::{debug, error, info, warn};
 use crate::client_services::{ClientServices, RETRY};
 use crate::config::ClientConfig;
 
+/// Tells the daemon that this client's session of this number is over.
+pub(crate) type Released = mpsc::UnboundedSender<(PublicKey, u64)>;
+
 /// What the daemon holds of a session. Dropping it ends the session's tasks.
 pub(crate) struct Session {
     shared: Arc<Shared>,
@@ -29,6 +32,7 @@ pub(crate) struct Session {
 
 struct Shared {
     hub: Arc<Hub<Snapt>>,
+    number: u64,
     client: ClientConfig,
     virtual_ip: IpAddr,
     targets: Arc<Targets>,
@@ -44,14 +48,15 @@ impl Session {
         options: SnaptOptions,
         pool: CreditPool,
         services: Vec<Service>,
-        released: mpsc::UnboundedSender<PublicKey>,
+        released: Released,
     ) -> Self {
-        let virtual_ip = options.virtual_ip;
+        let (virtual_ip, number) = (options.virtual_ip, options.session);
         let (hub, outputs) = Hub::new(Snapt::new(options, pool), now);
         let whose = format!("{}'s server application", client.name);
         let targets = Targets::new(whose, services, Some(virtual_ip));
         let shared = Arc::new(Shared {
             hub: Arc::clone(&hub),
+            number,
             client,
             virtual_ip,
             targets: Arc::new(targets),
@@ -95,6 +100,16 @@ impl Session {
             warn!(client = %self.shared.client.name, oldest, newest, own = VERSION,
                 "refused, it speaks other versions of the protocol: upgrade the {older}");
         }
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.shared.number
+    }
+
+    /// It only waits for the daemon to let it go.
+    pub(crate) fn is_released(&self) -> bool {
+        let hub = &self.shared.hub;
+        hub.with(|machine, _| machine.phase() == SnaptPhase::Released)
     }
 
     /// The client's table in the configuration, and its virtual IP, when the session began.
@@ -161,11 +176,11 @@ impl Drop for Session {
 }
 
 /// After a panic the session is over, and its client begins another; the other clients notice nothing.
-async fn watch(shared: Arc<Shared>, released: mpsc::UnboundedSender<PublicKey>) {
+async fn watch(shared: Arc<Shared>, released: Released) {
     shared.hub.broken().await;
     error!(client = %shared.client.name,
         "a defect in handover broke this client's session: connections reset; please report the lines above");
-    if released.send(shared.client.key).is_err() {
+    if released.send(shared.name()).is_err() {
         debug!("the daemon is ending anyway");
     }
 }
@@ -174,7 +189,7 @@ async fn watch(shared: Arc<Shared>, released: mpsc::UnboundedSender<PublicKey>) 
 async fn work(
     shared: Arc<Shared>,
     mut outputs: mpsc::UnboundedReceiver<Output>,
-    released: mpsc::UnboundedSender<PublicKey>,
+    released: Released,
 ) {
     let (client, hub) = (shared.client.clone(), Arc::clone(&shared.hub));
     let mut services = ClientServices::new(client, shared.virtual_ip, hub).await;
@@ -208,7 +223,7 @@ async fn work(
                 let over = matches!(event, Event::Released { .. });
                 shared.tell(event);
                 // Nobody listens when the daemon is gone.
-                if over && released.send(shared.client.key).is_err() {
+                if over && released.send(shared.name()).is_err() {
                     return;
                 }
             }
@@ -239,6 +254,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
+    const fn name(&self) -> (PublicKey, u64) {
+        (self.client.key, self.number)
+    }
+
     fn tell(&self, event: Event) {
         let client = &self.client.name;
         match event {
@@ -322,6 +341,6 @@ mod tests {
         let task = session.shared.hub.spawn(async { panic!("a test") });
         assert!(task.await.unwrap_err().is_panic());
         let released = tokio::time::timeout(LIMIT, releases.recv()).await;
-        assert_eq!(released, Ok(Some(key)));
+        assert_eq!(released, Ok(Some((key, 1))));
     }
 }

@@ -604,6 +604,29 @@ fn a_client_whose_key_is_removed_is_told_and_its_session_ends() -> Result<(), Pe
     Ok(())
 }
 
+/// The shell may hear of the end later than a conduit of the client comes.
+#[test]
+fn a_session_that_is_over_takes_no_conduit() -> Result<(), PeerMisbehaved> {
+    let mut snapt = snapt();
+    attach(&mut snapt, CONTROL, 1)?;
+    move_to(&mut snapt, CONTROL, 1)?;
+    snapt.end(None);
+    snapt_outputs(&mut snapt);
+    let late = ConduitId(2);
+    attach(&mut snapt, late, 1)?;
+    let outputs = snapt_outputs(&mut snapt);
+    let closed = |output: &Output| {
+        let Output::Close { conduit, how, .. } = output else {
+            return false;
+        };
+        (*conduit, *how) == (late, Close::Reset)
+    };
+    assert!(outputs.iter().any(closed), "{outputs:?}");
+    assert!(!snapt.has_link(late));
+    assert_eq!(snapt.phase(), SnaptPhase::Released);
+    Ok(())
+}
+
 /// What the machine has for its control channel.
 fn sent(snapt: &mut Snapt) -> Vec<Frame> {
     let mut out = Transmit::default();

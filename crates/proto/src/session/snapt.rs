@@ -261,8 +261,13 @@ impl Snapt {
 
     // === The shell's reports ===
 
-    /// A conduit of this CNAPT is there, and its first frame.
+    /// A conduit of this CNAPT is there, and its first frame. After the session's end it is closed: the CNAPT
+    /// comes again, to the session that follows.
     pub fn conduit_arrived(&mut self, conduit: ConduitId, hello: Hello, now: Instant) {
+        if self.phase == SnaptPhase::Released {
+            self.drop_held(conduit);
+            return;
+        }
         if hello.oldest > VERSION || hello.newest < VERSION {
             self.streams.add_conduit(conduit, conduit);
             self.refuse(conduit, RefusedCode::Version);
