@@ -443,14 +443,12 @@ impl Daemon {
              the server's configuration needs a [[client]] with key = \"{key}\""
         );
         self.networks.failed(path.network, error);
-        if self.hub.with(|machine, _| machine.is_to_stand_by(link)) {
-            self.standbys.insert(id, path);
-        } else {
-            self.link = Some((id, path));
-        }
+        // Which it becomes, or whether it comes too late, is the machine's affair.
+        self.standbys.insert(id, path);
         self.hub.spawn_conduit(id, conduit, |machine, now| {
             machine.control_up(link, id, now)
         });
+        self.follow_links();
     }
 
     fn take_event(&mut self, event: Event) {

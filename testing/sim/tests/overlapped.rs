@@ -123,3 +123,18 @@ fn an_acknowledgement_that_dies_with_the_old_control_channel_is_given_again() ->
     assert!(ends > 1, "the end was told once more");
     Ok(())
 }
+
+/// The traffic has to go where a link that is to stand by is being made.
+#[test]
+fn a_network_has_one_link_however_many_were_dialled() -> Result<(), Broken> {
+    let (mut world, _) = ticking(false)?;
+    world.standbys = true;
+    world.hold_links();
+    assert!(!world.cnapt.has_standby(NetworkId(1)), "it is dialled");
+    world.link_down(0);
+    world.run_until(PATIENCE, "the switch", |world| world.switches().count() > 0)?;
+    assert_eq!(world.cnapt.network(), Some(NetworkId(1)));
+    world.run_for(Duration::from_secs(1))?;
+    assert!(!world.cnapt.has_standby(NetworkId(1)), "it carries");
+    world.finish(PATIENCE)
+}

@@ -45,6 +45,15 @@ impl FlowLanes {
         self.0[kind as usize].bound_to = Some(link);
     }
 
+    /// `link` came first of the two.
+    pub(crate) fn bind_instead(&mut self, dialled: LinkNumber, link: LinkNumber) {
+        for lane in &mut self.0 {
+            if lane.bound_to == Some(dialled) {
+                lane.bound_to = Some(link);
+            }
+        }
+    }
+
     /// `link` carries, with this control conduit.
     pub(crate) fn carry_on(&mut self, link: LinkNumber, control: ConduitId) {
         for lane in &mut self.0 {

@@ -387,23 +387,37 @@ impl Cnapt {
 
     /// The control conduit of a link that was asked for is there.
     pub fn control_up(&mut self, link: LinkNumber, control: ConduitId, now: Instant) {
-        if let Some(dial) = self.standby_dials.remove(&link) {
-            self.standby_up(dial, link, control, now);
+        let beside = self.standby_dials.remove(&link);
+        if !self.awaits_control(link, beside.map(|dial| dial.network)) {
+            match beside {
+                Some(dial) if !self.has_link_over(dial.network) => {
+                    self.standby_up(dial, link, control, now);
+                }
+                Some(_) | None => self.streams.outputs.push_back(Output::Close {
+                    conduit: control,
+                    how: Close::Reset,
+                    rest: Bytes::new(),
+                }),
+            }
             return;
         }
-        if self.dialling != Some(link) || self.phase != Phase::AwaitControl {
-            self.streams.outputs.push_back(Output::Close {
-                conduit: control,
-                how: Close::Reset,
-                rest: Bytes::new(),
-            });
-            return;
+        if let Some(dialled) = self.dialling.take() {
+            self.streams.flows.lanes.bind_instead(dialled, link);
         }
-        self.dialling = None;
         self.link = Some((control, Link::new(link, now)));
         self.network = self.switch.map(|switch| switch.to);
+        self.standby_dials
+            .retain(|_, dial| Some(dial.network) != self.network);
         self.attach_link(control, link);
         self.announce_move(control, now);
+    }
+
+    /// Whether this link is the one that the switch waits for: what it dialled, or what was being made over its target
+    /// already. The first that comes is taken.
+    fn awaits_control(&self, link: LinkNumber, beside: Option<NetworkId>) -> bool {
+        let target = self.switch.map(|switch| switch.to);
+        let wanted = self.dialling == Some(link) || beside.is_some() && beside == target;
+        self.phase == Phase::AwaitControl && self.dialling.is_some() && wanted
     }
 
     /// It could not be made.

@@ -159,7 +159,7 @@ impl World {
     pub fn check_leftovers(&self) -> Result<(), Broken> {
         let control = self.snapt.current_link();
         let network = self.cnapt.network();
-        let stands_by = |id| self.standbys && self.cnapt.has_standby(id);
+        let stands_by = |id| self.standbys && Some(id) != network && self.cnapt.has_standby(id);
         let stale = self.connections.iter().find(|(conduit, one)| {
             let whole = one.is_open(Side::Cnapt) && one.is_open(Side::Snapt) && !one.dead;
             let carries =

@@ -36,7 +36,7 @@ impl Cnapt {
             }
             return;
         }
-        let carries = self.link.is_some() && self.network == Some(network);
+        let carries = self.carries_over(network);
         let known = self.is_dialling_standby(network);
         let room = self.standbys.len() + self.standby_dials.len() < KEPT_LINKS;
         if carries || known || !room || self.session.is_none() || self.phase == Phase::Refused {
@@ -78,14 +78,18 @@ impl Cnapt {
         control.is_some_and(|control| self.streams.is_ready(control))
     }
 
+    fn carries_over(&self, network: NetworkId) -> bool {
+        self.link.is_some() && self.network == Some(network)
+    }
+
+    /// Whether there is a link over this network, carrying or not.
+    pub(super) fn has_link_over(&self, network: NetworkId) -> bool {
+        self.carries_over(network) || self.has_standby(network)
+    }
+
     /// Whether this is the control conduit of a link beside the one that carries.
     pub fn is_standby(&self, control: ConduitId) -> bool {
         self.standbys.contains_key(&control)
-    }
-
-    /// Whether the link of this number is being made to stand by.
-    pub fn is_to_stand_by(&self, link: LinkNumber) -> bool {
-        self.standby_dials.contains_key(&link)
     }
 
     fn is_dialling_standby(&self, network: NetworkId) -> bool {
