@@ -97,15 +97,10 @@ impl Nat {
         Ok(self.host.set_sysctl(name, &seconds)?)
     }
 
-    /// Whether it knows any connection now that is established.
-    pub fn knows_a_connection(&self) -> Result<bool> {
-        let known = administer(
-            &self.host,
-            "conntrack",
-            &["-L", "-p", "tcp", "--state", "ESTABLISHED"],
-            "",
-        )?;
-        Ok(known.contains("src="))
+    /// It forgets every connection, as all do that are idle for too long.
+    pub fn forget(&self) -> Result<()> {
+        administer(&self.host, "conntrack", &["-F"], "")?;
+        Ok(())
     }
 
     /// Gives it another address on the outside, as a provider may at any time; the kernel then forgets what it had
