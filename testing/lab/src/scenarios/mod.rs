@@ -58,7 +58,13 @@ use crate::openssh;
 use crate::scenario::Scenario;
 
 /// Those in which little but time passes. They may run beside each other; all others alone.
-pub const BESIDE_EACH_OTHER: [&str; 3] = ["outage_60s", "switch_timeout", "ten_clients"];
+pub const BESIDE_EACH_OTHER: [&str; 5] = [
+    "nat_keepalive",
+    "stopped",
+    "outage_60s",
+    "switch_timeout",
+    "ten_clients",
+];
 
 /// All of them, in the order in which they run: the lab's own first, since the others stand on it.
 pub const ALL: &[Scenario] = &[
@@ -297,12 +303,6 @@ pub const ALL: &[Scenario] = &[
         run: nat::run,
     },
     Scenario {
-        name: "nat_keepalive",
-        about: "with a keepalive two NATs that forget early forget nothing",
-        needs: &nat::NEEDS,
-        run: nat::run_kept,
-    },
-    Scenario {
         name: "ipv6",
         about: "from a network of IPv6 only to one of IPv4 only and back, with services of IPv6",
         needs: &[Facility::Tun],
@@ -319,6 +319,18 @@ pub const ALL: &[Scenario] = &[
         about: "all four kinds of service at once live through ten planned and ten unexpected switches",
         needs: &[Facility::Tun],
         run: all_four::run,
+    },
+    Scenario {
+        name: "nat_keepalive",
+        about: "with a keepalive two NATs that forget early forget nothing",
+        needs: &nat::NEEDS,
+        run: nat::run_kept,
+    },
+    Scenario {
+        name: "stopped",
+        about: "either daemon stands still for 30 s under load; then everything goes on",
+        needs: &workload::NEEDS,
+        run: stopped::run,
     },
     Scenario {
         name: "outage_60s",
@@ -379,12 +391,6 @@ pub const ALL: &[Scenario] = &[
         about: "every kind of application lives through six planned and six unexpected switches",
         needs: &workload::NEEDS,
         run: main_job::run,
-    },
-    Scenario {
-        name: "stopped",
-        about: "either daemon stands still for 30 s under load; then everything goes on",
-        needs: &workload::NEEDS,
-        run: stopped::run,
     },
     Scenario {
         name: "forty_switches",
